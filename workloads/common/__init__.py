@@ -1,0 +1,1 @@
+"""What every container shares: exit codes, task, endpoints, logs, storage, memory, run index."""
