@@ -1,0 +1,1 @@
+"""The heavy runner: one script, one large table, and always a final state."""
