@@ -61,6 +61,7 @@ class ErrorCode(StrEnum):
     CANCELLED = "cancelled"
     TASK_TIMEOUT = "task_timeout"
     LOST = "lost"
+    NOT_STARTED = "not_started"
 
     @property
     def exit_code(self) -> ExitCode:
