@@ -1,0 +1,60 @@
+"""Merge checkpoints as a process of its own, on the standard library: `python -m workloads.feature_pipeline.merge`.
+
+Reads one JSON object from standard input:
+    {"key": …, "output": …, "sources": [{"table": …, "path": …}, …], "consume": false, "workers": 2,
+     "policies": {…}, "memory_limit": null, "plan_only": false}
+and writes JSON lines: {"progress": [tables done, tables, bytes]} at most ten a second, then {"plan": …} or
+{"result": …}, or {"error": …} with exit code 2 where a retry cannot help and 1 where it may.
+"""
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from workloads.feature_pipeline.merge import footer, journal, plan, pool, splice
+
+
+def main(request: dict[str, Any]) -> int:
+    """Carry out one request; return the exit code."""
+    sources = [plan.Source(table=item["table"], path=Path(item["path"])) for item in request.pop("sources")]
+    output, plan_only = Path(request.pop("output")), request.pop("plan_only", False)
+    try:
+        options = splice.Options(**request)
+        if plan_only:
+            outlines = [footer.outline(source.path) for source in sources]
+            planned = plan.make(outlines, options.key, consume=options.consume, workers=options.workers)
+            plan.check(planned, output.parent, options.memory_limit)
+            _say({"plan": planned.summary()})
+            return 0
+        _say({"result": dataclasses.asdict(splice.merge(sources, output, options, _Reporter()))})
+    except (footer.BadParquetError, plan.TooLargeError, journal.JournalError, ValueError) as error:
+        _say({"error": str(error), "retry": False})
+        return 2
+    except (pool.RecodeError, OSError) as error:
+        _say({"error": str(error), "retry": True})
+        return 1
+    return 0
+
+
+class _Reporter:
+    """Writes progress, at most ten lines a second."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __call__(self, done: int, tables: int, size: int) -> None:
+        now = time.monotonic()
+        if now >= self._next or done == tables:
+            self._next = now + 0.1
+            _say({"progress": [done, tables, size]})
+
+
+def _say(record: dict[str, Any]) -> None:
+    print(json.dumps(record), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.load(sys.stdin)))

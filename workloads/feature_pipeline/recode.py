@@ -1,0 +1,55 @@
+"""Process that aligns foreign checkpoints for the merge: one JSON line in, one JSON line out, until its input ends.
+
+Started by `merge/pool.py` with the key file, the name of the key and the policies as JSON.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workloads.feature_pipeline import align, checkpoint
+
+
+class Recoder:
+    """Aligns one file after the other to the key in `key_file`."""
+
+    def __init__(self, key_file: Path, key: str, policies: align.Policies):
+        found = pq.ParquetFile(key_file)
+        self.key, self.policies = key, policies
+        self.target = found.read()[key].combine_chunks()
+        self.group_rows = [found.metadata.row_group(i).num_rows for i in range(found.num_row_groups)]
+
+    def recode(self, path: Path, target: Path) -> tuple[Path, dict[str, int]]:
+        """Return (an aligned file, counts): `path` itself where only the encoding of its key differs."""
+        with pq.ParquetFile(path) as found:
+            groups = [found.metadata.row_group(i).num_rows for i in range(found.num_row_groups)]
+            table = found.read()
+        table, counts = align.align(table, self.target, self.key, self.policies)
+        unchanged = not any((counts.missing, counts.duplicate, counts.extra, counts.null_key, counts.reordered))
+        if unchanged and groups == self.group_rows:
+            return path, counts.to_dict()
+        checkpoint.write(table, self.key, target, self.group_rows)
+        return target, counts.to_dict()
+
+
+def main(arguments: list[str]) -> None:
+    """Serve requests from standard input."""
+    # One thread: as many of these processes run as there are cores to use.
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    recoder = Recoder(Path(arguments[0]), arguments[1], align.Policies(**json.loads(arguments[2])))
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            path, counts = recoder.recode(Path(request["path"]), Path(request["target"]))
+            answer: dict[str, object] = {"path": str(path), "counts": counts}
+        except (ValueError, OSError) as error:  # ArrowInvalid is a ValueError
+            answer = {"error": str(error)}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
