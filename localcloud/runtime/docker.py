@@ -1,0 +1,233 @@
+"""Tasks as real containers of a Docker engine."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from localcloud.runtime.base import (
+    LABEL_KEY,
+    LABEL_STATE,
+    Exit,
+    Found,
+    Granted,
+    HostLimits,
+    ImageProblem,
+    LogLine,
+    RuntimeUnavailable,
+    StartProblem,
+    TaskSpec,
+)
+from localcloud.runtime.engine import Engine, EngineError
+from localcloud.runtime.grants import clamp
+from localcloud.runtime.lines import Frames
+from localcloud.runtime.writable import Seeds, Writable, probe
+
+_LOG = {"Type": "json-file", "Config": {"max-size": "64m", "max-file": "3"}}
+_TMPFS = "rw,exec,nosuid,nodev,mode=1777,size={mib}m"
+
+Auth = Callable[[str], Awaitable[dict[str, str] | None]]
+"""Gives the registry login for an image, in the engine's AuthConfig form."""
+
+
+class DockerRuntime:
+    """Containers on the host's network, with a read-only root and directories in memory (see writable.py).
+
+    Args:
+        host: address of the engine.
+        state: id of the state folder; only containers that carry it are ever touched.
+        folder: where to keep copies if the host has no memory file system.
+        auth: registry login; None = anonymous.
+    """
+
+    name: Literal["container"] = "container"
+
+    def __init__(self, host: str, state: str, folder: Path, limits: HostLimits, auth: Auth | None = None):
+        self._engine, self._state, self._limits, self._auth = Engine(host), state, limits, auth
+        self._seeds = Seeds(state, folder)
+        self._images: dict[str, Writable] = {}
+        self._users: dict[str, str] = {}
+        self._pulling: dict[str, asyncio.Lock] = {}
+        self._cpus, self._memory_mib, self._gpu = 1, 512, False
+
+    async def open(self) -> None:
+        try:
+            info = await self._engine.call("GET", "/info")
+        except EngineError as problem:
+            raise RuntimeUnavailable(f"the Docker engine at {self._engine.host} refuses: {problem}") from problem
+        self._cpus, self._memory_mib = int(info["NCPU"]), int(info["MemTotal"]) >> 20
+        self._gpu = "nvidia" in (info.get("Runtimes") or {})
+        self._seeds.keep_only([found.key for found in await self.found()])
+
+    async def close(self) -> None:
+        self._seeds.tidy()
+        await self._engine.close()
+
+    @property
+    def has_gpu(self) -> bool:
+        """The engine can hand NVIDIA devices to containers."""
+        return self._gpu
+
+    def grant(self, memory_mib: int, cpus: float) -> Granted:
+        return clamp(self._limits, self._memory_mib, self._cpus, memory_mib, cpus)
+
+    async def prepare(self, image: str) -> None:
+        lock = self._pulling.setdefault(image, asyncio.Lock())
+        async with lock:
+            held = await self._engine.image(image)
+            if held is None:
+                await self._engine.pull(image, await self._auth(image) if self._auth else None)
+                held = await self._engine.image(image)
+            if held is None:
+                raise ImageProblem(image, "missing", "not found")
+            if (kind := f"{held.get('Os')}/{held.get('Architecture')}") != "linux/amd64":
+                problem = f"Container manifest type must support amd64/linux, got {kind}"
+                raise ImageProblem(image, "unusable", problem)
+            self._users[image] = (held.get("Config") or {}).get("User") or "root"
+            if image not in self._images:
+                labels = {LABEL_STATE: self._state}
+                self._images[image] = await probe(self._engine, image, labels, self._limits.seed_limit_mib)
+
+    async def start(self, spec: TaskSpec) -> str:
+        await self.prepare(spec.image)
+        if (run_id := await self._earlier(spec.key)) is not None:
+            return run_id
+        body = await asyncio.to_thread(self._body, spec)
+        try:
+            made = await self._engine.call("POST", "/containers/create", body, name=self._name(spec.key))
+        except EngineError as problem:
+            raise StartProblem(problem.message) from problem
+        try:
+            await self._engine.call("POST", f"/containers/{made['Id']}/start")
+        except EngineError as problem:
+            await self.remove(made["Id"])
+            raise StartProblem(problem.message) from problem
+        return str(made["Id"])
+
+    async def _earlier(self, key: str) -> str | None:
+        """Return the container an earlier process of ours started under this key, removing one it only created."""
+        try:
+            held = await self._engine.call("GET", f"/containers/{self._name(key)}/json")
+        except EngineError as problem:
+            if problem.status == 404:
+                return None
+            raise
+        if held["State"]["Status"] != "created":
+            return str(held["Id"])
+        await self.remove(held["Id"])
+        return None
+
+    def _name(self, key: str) -> str:
+        return f"localcloud-{self._state}-{key}"
+
+    def _body(self, spec: TaskSpec) -> dict[str, Any]:
+        granted, writable = self.grant(spec.memory_mib, spec.cpus), self._images[spec.image]
+        root = self._users[spec.image].partition(":")[0] in ("root", "0")
+        memory = granted.memory_mib << 20
+        tmpfs = {path: _TMPFS.format(mib=granted.memory_mib) for path in writable.empty}
+        mounts = [
+            {"Type": "bind", "Source": str(source), "Target": path}
+            for path, source in self._seeds.make(spec.key, writable)
+        ]
+        for volume in spec.volumes:
+            if volume.medium == "memory":
+                tmpfs[volume.path] = _TMPFS.format(mib=volume.size_mib or granted.memory_mib)
+            else:
+                mounts.append({"Type": "volume", "Target": volume.path})
+        host = {
+            "NetworkMode": "host",
+            "Memory": memory,
+            "MemorySwap": memory,
+            "ShmSize": memory,
+            "NanoCpus": int(granted.cpus * 1e9),
+            "PidsLimit": self._limits.pids_limit,
+            "ReadonlyRootfs": True,
+            "Tmpfs": tmpfs,
+            "Mounts": mounts,
+            "CapDrop": ["NET_RAW"],
+            # an image that starts as root may drop to a user itself; any other never gains what it has not
+            "SecurityOpt": [] if root else ["no-new-privileges"],
+            "Init": False,
+            "LogConfig": _LOG,
+            "RestartPolicy": {"Name": "no"},
+        }
+        if spec.gpus and self._gpu:
+            host["DeviceRequests"] = [{"Driver": "nvidia", "Count": spec.gpus, "Capabilities": [["gpu"]]}]
+        env = dict(spec.env) | ({"LONGHAUL_NO_GPU": "1"} if spec.gpus and not self._gpu else {})
+        body = {
+            "Image": spec.image,
+            "Env": [f"{name}={value}" for name, value in env.items()],
+            "Labels": {LABEL_STATE: self._state, LABEL_KEY: spec.key},
+            "HostConfig": host,
+            "StopSignal": "SIGTERM",
+        }
+        optional = {"Entrypoint": list(spec.command), "Cmd": list(spec.args), "WorkingDir": spec.working_dir}
+        return body | {name: value for name, value in optional.items() if value}
+
+    async def wait(self, run_id: str) -> Exit | None:
+        while True:
+            try:
+                await self._engine.call("POST", f"/containers/{run_id}/wait", wait=True)
+                state = (await self._engine.call("GET", f"/containers/{run_id}/json"))["State"]
+            except EngineError as problem:
+                if problem.status == 404:
+                    return None
+                raise
+            except RuntimeUnavailable:
+                await asyncio.sleep(1)  # the engine restarts; the container's fate is asked again
+                continue
+            if state["Status"] in ("exited", "dead"):
+                return Exit(code=int(state["ExitCode"]), oom=bool(state["OOMKilled"]), error=state.get("Error") or "")
+
+    async def logs(self, run_id: str, since: str) -> AsyncIterator[list[LogLine]]:
+        frames = Frames()
+        query = {"follow": "true", "stdout": "true", "stderr": "true", "timestamps": "true"}
+        if since:
+            query["since"] = _engine_time(since)
+        path = f"/containers/{run_id}/logs"
+        try:
+            async with contextlib.aclosing(self._engine.stream("GET", path, **query)) as chunks:
+                async for chunk in chunks:
+                    if lines := [line for line in frames.feed(chunk) if line.cursor > since]:
+                        yield lines
+        except EngineError as problem:
+            if problem.status not in (404, 409):
+                raise
+        if lines := frames.finish():
+            yield lines
+
+    async def signal(self, run_id: str, name: Literal["TERM", "KILL"]) -> None:
+        try:
+            await self._engine.call("POST", f"/containers/{run_id}/kill", signal=f"SIG{name}")
+        except EngineError as problem:
+            if problem.status not in (404, 409):
+                raise
+
+    async def remove(self, run_id: str) -> None:
+        key = ""
+        try:
+            held = await self._engine.call("GET", f"/containers/{run_id}/json")
+            key = held["Config"]["Labels"].get(LABEL_KEY, "")
+            await self._engine.call("DELETE", f"/containers/{run_id}", force="true", v="true")
+        except EngineError as problem:
+            if problem.status not in (404, 409):
+                raise
+        if key:
+            await asyncio.to_thread(self._seeds.drop, key)
+
+    async def found(self) -> list[Found]:
+        filters = f'{{"label":["{LABEL_STATE}={self._state}"]}}'
+        listed = await self._engine.call("GET", "/containers/json", all="true", filters=filters)
+        return [
+            Found(key=item["Labels"].get(LABEL_KEY, ""), run_id=item["Id"], running=item["State"] == "running")
+            for item in listed
+        ]
+
+
+def _engine_time(cursor: str) -> str:
+    """Turn a cursor into the SECONDS.NANOSECONDS that the engine takes for `since`."""
+    whole, _, fraction = cursor.rstrip("Z").partition(".")
+    seconds = int(datetime.fromisoformat(whole + "+00:00").timestamp())
+    return f"{seconds}.{fraction or '0':0<9}"
