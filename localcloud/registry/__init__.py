@@ -1,0 +1,1 @@
+"""An OCI distribution endpoint: the data plane of Artifact Registry."""
