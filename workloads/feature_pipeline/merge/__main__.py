@@ -29,7 +29,8 @@ def main(request: dict[str, Any]) -> int:
             plan.check(planned, output.parent, options.memory_limit)
             _say({"plan": planned.summary()})
             return 0
-        _say({"result": dataclasses.asdict(splice.merge(sources, output, options, _Reporter()))})
+        result = splice.merge(sources, output, options, _Reporter())
+        _say({"result": {**dataclasses.asdict(result), "peak_bytes": _peak_bytes()}})
     except (footer.BadParquetError, plan.TooLargeError, journal.JournalError, ValueError) as error:
         _say({"error": str(error), "retry": False})
         return 2
@@ -37,6 +38,12 @@ def main(request: dict[str, Any]) -> int:
         _say({"error": str(error), "retry": True})
         return 1
     return 0
+
+
+def _peak_bytes() -> int:
+    """Return this process's peak memory. (getrusage would count what the parent had when it forked.)"""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 class _Reporter:

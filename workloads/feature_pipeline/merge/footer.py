@@ -28,6 +28,7 @@ _META_DATA_PAGE, _META_INDEX_PAGE, _META_DICTIONARY_PAGE = 9, 10, 11
 _META_BLOOM_OFFSET, _META_BLOOM_LENGTH = 14, 15
 _ELEMENT_TYPE, _ELEMENT_NAME, _ELEMENT_CHILDREN = 1, 4, 5
 
+_PAGES = (_META_DATA_PAGE, _META_DICTIONARY_PAGE)
 _FOREIGN = frozenset({_META_INDEX_PAGE, _META_BLOOM_OFFSET, _META_BLOOM_LENGTH})
 """Absolute offsets of things that lie outside the chunk and are not copied. Page indexes (fields 4 to 7 of the
 chunk itself) are left out likewise: copied unshifted they make a file that arrow-rs readers refuse."""
@@ -121,6 +122,7 @@ def _tail(fd: int) -> tuple[bytes, int]:
 class Outline:
     """The part of a footer that a plan needs, read without walking the column chunks."""
 
+    path: Path
     raw: bytes
     body_size: int
     rows: int
@@ -133,14 +135,14 @@ def outline(path: Path) -> Outline:
     try:
         with path.open("rb", buffering=0) as file:
             raw, body_size = _tail(file.fileno())
-        return parse_outline(raw, body_size)
+        return parse_outline(path, raw, body_size)
     except BadParquetError as error:
         raise BadParquetError(f"{path.name}: {error}") from None
     except (IndexError, thrift.Malformed, UnicodeDecodeError) as error:
         raise BadParquetError(f"{path.name}: is damaged: its footer cannot be decoded ({error})") from None
 
 
-def parse_outline(raw: bytes, body_size: int) -> Outline:
+def parse_outline(path: Path, raw: bytes, body_size: int) -> Outline:
     """Read the shape from an encoded FileMetaData. Raises BadParquetError."""
     pos, last, names, rows = 0, 0, None, None
     while head := raw[pos]:
@@ -154,7 +156,7 @@ def parse_outline(raw: bytes, body_size: int) -> Outline:
         elif last == _FILE_ROWS:
             rows = thrift.integer(raw, pos)
         elif last == _FILE_GROUPS and names is not None and rows is not None:
-            return Outline(raw, body_size, rows, thrift.list_header(raw, pos)[0], names)
+            return Outline(path, raw, body_size, rows, thrift.list_header(raw, pos)[0], names)
         pos = thrift.skip(raw, pos, head & 0x0F)
     raise BadParquetError("is damaged: its footer has no schema, row count or row groups in the usual order")
 
@@ -240,11 +242,9 @@ def _chunk(raw: bytes, pos: int) -> tuple[Chunk, int]:
     values = {number: value for number, _, value, _ in meta}
     if not values.keys() >= {_META_PATH, _META_COMPRESSED, _META_UNCOMPRESSED, _META_DATA_PAGE}:
         raise BadParquetError("is damaged: a column chunk without offset, size or path")
-    start = thrift.integer(raw, values[_META_DATA_PAGE])
-    if _META_DICTIONARY_PAGE in values:
-        dictionary = thrift.integer(raw, values[_META_DICTIONARY_PAGE])
-        # Some writers put 0 where there is no dictionary.
-        start = min(start, dictionary) if dictionary > 0 else start
+    # Writers put 0 where there is no such page: no dictionary, or no rows.
+    offsets = (thrift.integer(raw, values[page]) for page in _PAGES if page in values)
+    start = min((offset for offset in offsets if offset > 0), default=0)
     size = thrift.integer(raw, values[_META_COMPRESSED])
     return Chunk(start, size, thrift.integer(raw, values[_META_UNCOMPRESSED]), meta), end
 
@@ -258,7 +258,9 @@ def _check(footer: Footer) -> None:
         if len(group.chunks) != len(footer.names):
             raise BadParquetError(f"is damaged: a row group has {len(group.chunks)} of {len(footer.names)} columns")
         for chunk in group.chunks:
-            if chunk.size < 0 or chunk.start < len(MAGIC) or chunk.start + chunk.size > footer.body_size:
+            # A chunk of no rows may have no bytes, and then its offset says nothing.
+            inside = len(MAGIC) <= chunk.start and chunk.start + chunk.size <= footer.body_size
+            if chunk.size < 0 or (chunk.size and not inside):
                 raise BadParquetError("is cut short or damaged: a column chunk lies outside the file")
 
 
@@ -280,9 +282,7 @@ def moved(raw: bytes, chunk: Chunk, shift: int, path: bytes | None) -> bytes:
             continue
         out.append(thrift.write_field(last, number, kind))
         last = number
-        if number == _META_DATA_PAGE:
-            out.append(thrift.write_integer(thrift.integer(raw, value) + shift))
-        elif number == _META_DICTIONARY_PAGE:
+        if number in _PAGES:
             offset = thrift.integer(raw, value)
             out.append(thrift.write_integer(offset + shift if offset > 0 else offset))
         elif number == _META_PATH and path is not None:

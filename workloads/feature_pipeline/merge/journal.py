@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 VERSION = 1
 _MAGIC = b"LHJ1"
@@ -77,7 +78,7 @@ class Journal:
         )
         self.entries.append(entry)
 
-    def _write(self, header: dict[str, object], footer: bytes) -> None:
+    def _write(self, header: dict[str, Any], footer: bytes) -> None:
         payload = json.dumps(header).encode() + b"\n" + footer
         frame = _MAGIC + len(payload).to_bytes(4, "little") + zlib.crc32(payload).to_bytes(4, "little") + payload
         if self._file.write(frame) != len(frame):
@@ -93,7 +94,7 @@ class Journal:
         os.unlink(self.path)
 
 
-def _records(data: bytes) -> Iterator[tuple[dict[str, object], bytes, int]]:
+def _records(data: bytes) -> Iterator[tuple[dict[str, Any], bytes, int]]:
     pos = 0
     while data[pos : pos + 4] == _MAGIC and pos + 12 <= len(data):
         size, crc = (int.from_bytes(data[pos + at : pos + at + 4], "little") for at in (4, 8))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workloads.feature_pipeline.merge import footer
 
-BASE_BYTES = 20 * 2**20
+BASE_BYTES = 24 * 2**20
 """Python itself, the modules and the copy queue; measured with bench/merge.py."""
 CHUNK_BYTES = 480
 """Memory per column and row group: its encoded description in the source footer and in the new one; measured."""
@@ -67,7 +67,9 @@ def make(outlines: Sequence[footer.Outline], key: str, *, consume: bool, workers
     """
     for found in outlines:
         if key not in found.names:
-            raise footer.BadParquetError(f"no column {key!r}; it has {', '.join(found.names[:5])}, …")
+            raise footer.BadParquetError(
+                f"{found.path.name}: has no column {key!r}; it has {', '.join(found.names[:5])}, …"
+            )
     groups = max(found.group_count for found in outlines)
     columns = 1 + sum(len(found.names) - 1 for found in outlines)
     sizes = [found.body_size + len(found.raw) + 8 for found in outlines]

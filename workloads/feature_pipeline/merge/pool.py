@@ -19,6 +19,11 @@ class RecodeError(RuntimeError):
     """A checkpoint could not be aligned; the message names the table and why."""
 
 
+def aligned(path: Path) -> Path:
+    """Return where the aligned form of the checkpoint `path` is written."""
+    return path.with_name(path.name + ".aligned")
+
+
 @dataclass(frozen=True)
 class Recoded:
     """One aligned checkpoint."""
@@ -93,7 +98,7 @@ class RecodePool:
 
     def _work(self, process: subprocess.Popen[str], table: str, path: Path) -> None:
         """Hand one file to `process` and wait for its answer."""
-        target = path.with_name(path.name + ".aligned")
+        target = aligned(path)
         request, reply = process.stdin, process.stdout
         if request is None or reply is None:
             raise TypeError("a recoding process is started with pipes")

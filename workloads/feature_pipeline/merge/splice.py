@@ -18,7 +18,7 @@ from workloads.feature_pipeline.merge.assembly import Assembly, Table
 from workloads.feature_pipeline.merge.copy import Copier
 from workloads.feature_pipeline.merge.journal import Entry, Journal
 from workloads.feature_pipeline.merge.master import Master
-from workloads.feature_pipeline.merge.pool import Recoded, RecodePool
+from workloads.feature_pipeline.merge.pool import Recoded, RecodePool, aligned
 
 Progress = Callable[[int, int, int], None]
 """Called with (tables done, tables, bytes written), from the thread that copies."""
@@ -147,7 +147,9 @@ class _Merge:
         for source in self.sources:
             entry = self.entries.get(source.table)
             outlines.append(
-                footer.parse_outline(entry.footer, entry.body_size) if entry else footer.outline(source.path)
+                footer.parse_outline(source.path, entry.footer, entry.body_size)
+                if entry
+                else footer.outline(source.path)
             )
         planned = plan.make(outlines, self.options.key, consume=self.options.consume, workers=self.options.workers)
         if not self.entries:  # an interrupted merge fitted when it began, and its files are counted already
@@ -173,7 +175,8 @@ class _Merge:
             if table.index == 0:
                 master = Master.copied(self.partial, parsed, self.options.key, entry.position)
                 master.write(self.key_file)
-            table.path.unlink(missing_ok=True)
+            for path in (table.path, aligned(table.path)):
+                path.unlink(missing_ok=True)
             self.result.resumed += 1
             self._advance()
         return master
