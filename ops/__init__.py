@@ -1,0 +1,1 @@
+"""The `longhaul` command and the Python functions behind it."""
