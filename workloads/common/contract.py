@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 CONTRACT_VERSION = "1"
 """Version of the documents below; a reader refuses a major version it does not know."""
@@ -135,6 +138,16 @@ class RunStart:
         return cls(token=env.get("RUN_START_TOKEN", ""), started_by=env.get("RUN_STARTED_BY", ""))
 
 
+VCPU_SECOND_USD = 0.000018
+GIB_SECOND_USD = 0.000002
+"""List price of Cloud Run jobs, tier 1 regions, US dollars: https://cloud.google.com/run/pricing (2026-08)."""
+
+
+def job_cost_usd(cpu: float, memory_gib: float, seconds: float) -> float:
+    """List price of one task of a Cloud Run job with this shape, without free tier and without GPU, US dollars."""
+    return round(seconds * (cpu * VCPU_SECOND_USD + memory_gib * GIB_SECOND_USD), 6)
+
+
 def check_run_id(run_id: str) -> str:
     """Give `run_id` back, or raise ValueError saying what a run id looks like."""
     if not RUN_ID_PATTERN.fullmatch(run_id):
@@ -220,7 +233,7 @@ class RunRecord:
         return from_json(cls, data)
 
 
-def to_json(document: Any) -> bytes:
+def to_json(document: "DataclassInstance") -> bytes:
     """A dataclass as indented JSON with a line feed at its end."""
     return (json.dumps(asdict(document), indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -233,7 +246,7 @@ def from_json(cls: type[T], data: bytes) -> T:
     raw = json.loads(data)
     if not isinstance(raw, dict):
         raise ValueError(f"{cls.__name__}: must be a JSON object, got {type(raw).__name__}")
-    known = {item.name for item in fields(cls)}  # type: ignore[arg-type]  # T is always one of our dataclasses
+    known = {item.name for item in fields(cls)}
     try:
         return cls(**{name: value for name, value in raw.items() if name in known})
     except TypeError as error:
