@@ -289,23 +289,23 @@ class HeavyRunnerEnv:
     def to_env(self) -> dict[str, str]:
         """Variables of the job; values that are empty or 0 are left out."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {_VARIABLES[name]: str(value) for name, value in values.items() if value}
+        return {VARIABLES[name]: str(value) for name, value in values.items() if value}
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
         """Raises ValueError naming the variable that is no number or out of range."""
         values: dict[str, Any] = {}
         for item in fields(cls):
-            text = env.get(_VARIABLES[item.name], "")
+            text = env.get(VARIABLES[item.name], "")
             if not text:
                 continue
             if item.type is int and not text.isdecimal():
-                raise ValueError(f"{_VARIABLES[item.name]}: must be a whole number, got {text[:40]!r}")
+                raise ValueError(f"{VARIABLES[item.name]}: must be a whole number, got {text[:40]!r}")
             values[item.name] = int(text) if item.type is int else text
         return cls(**values)
 
 
-_VARIABLES = {
+VARIABLES = {
     "bucket": "HEAVY_RUNNER_BUCKET",
     "image": "HEAVY_RUNNER_IMAGE",
     "script_timeout_s": "HEAVY_RUNNER_SCRIPT_TIMEOUT_SECONDS",
@@ -319,6 +319,7 @@ _VARIABLES = {
     "max_processes": "HEAVY_RUNNER_MAX_PROCESSES",
     "max_file_gib": "HEAVY_RUNNER_MAX_FILE_GIB",
 }
+"""Field of HeavyRunnerEnv -> its variable, for a stack whose bucket and image are known to the engine only."""
 
 
 @dataclass(frozen=True, kw_only=True)
