@@ -9,6 +9,7 @@ from typing import Any
 from localcloud.clock import Clock
 from localcloud.faults import Faults
 from localcloud.iam.engine import Iam
+from localcloud.id_tokens import IdTokens
 from localcloud.identity import Tokens, load_key
 from localcloud.logs import Logs
 from localcloud.operations import Operations
@@ -22,7 +23,8 @@ log = logging.getLogger("localcloud")
 class Cloud:
     """One local cloud over one state directory. Make it on the event-loop thread.
 
-    Parts that others need (`run`, `storage`, …) put themselves into `parts` under their name.
+    Parts that others need (`run`, `storage`, …) put themselves into `parts` under their name; one with `status()` is shown by
+    the control API, one with `async reset()` is asked to drop its data on a reset.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -33,6 +35,7 @@ class Cloud:
         self.clock = Clock(offset_s=(self.store.get("clock", "offset") or {"s": 0.0})["s"])
         self.faults = Faults(settings.faults)
         self.tokens = Tokens(load_key(settings.state / "token.key"), self.clock)
+        self.id_tokens = IdTokens(settings.state / "id-token.pem", self.clock)
         self.iam = Iam(self.store, self.clock, self.faults)
         self.projects = Projects(self.store, self.clock, settings)
         self.operations = Operations(self.store, self.clock)
@@ -59,6 +62,18 @@ class Cloud:
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(value, indent=1) + "\n")
         temporary.replace(path)
+
+    def reset(self) -> None:
+        """Forgets every resource, grant and log entry, and makes the projects of the settings anew."""
+        with self.store.transaction():
+            self.store.db.execute("DELETE FROM documents")
+            self.store.db.execute("DELETE FROM logs")
+        self.iam.forget()
+        self.projects.forget()
+        self.faults.update(self.settings.faults.__dict__)
+        self.clock.move(0.0)
+        self.warnings.clear()
+        self.projects.seed(self.iam)
 
     def close(self) -> None:
         self.store.close()

@@ -6,6 +6,7 @@ https://cloud.google.com/storage/docs/json_api#partial-response (2026-11)
 from typing import Any
 
 from localcloud.errors import invalid
+from localcloud.schema import camel
 
 Tree = dict[str, "Tree"]
 
@@ -67,8 +68,6 @@ def update(current: dict[str, Any], patch: dict[str, Any], mask: str) -> dict[st
 
     A named field that `patch` lacks is cleared. `*` takes everything.
     """
-    from localcloud.schema import camel
-
     result = dict(current)
     for path in filter(None, (part.strip() for part in mask.split(","))):
         if path == "*":

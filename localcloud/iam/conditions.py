@@ -75,8 +75,8 @@ class _Compile(Transformer[Token, Any]):
     def negate(self, test: Test) -> Test:
         return lambda given: not test(given)
 
-    def constant(self, token: Token) -> Test:
-        return lambda given: token == "true"
+    def constant(self, word: Token) -> Test:
+        return lambda given: word == "true"
 
     def attribute(self, token: Token) -> tuple[str, Value]:
         owner, _, field = token.partition(".")

@@ -92,6 +92,25 @@ class Iam:
                 self._store.delete("policy", name)
                 self._grants.pop(name, None)
 
+    def bury(self, email: str, unique_id: str) -> None:
+        """Turns the grants of a deleted service account into deleted:serviceAccount:…, which cover nobody.
+
+        https://cloud.google.com/iam/docs/policies#handle-deleted-members (2026-11)
+        """
+        self._rename_member(f"serviceAccount:{email}", f"deleted:serviceAccount:{email}?uid={unique_id}")
+
+    def unbury(self, email: str, unique_id: str) -> None:
+        self._rename_member(f"deleted:serviceAccount:{email}?uid={unique_id}", f"serviceAccount:{email}")
+
+    def _rename_member(self, old: str, new: str) -> None:
+        with self._store.transaction():
+            for resource, record in self._store.list("policy"):
+                for policy in (record["policy"], record["previous"]):
+                    for binding in policy.get("bindings", []):
+                        binding["members"] = [new if item == old else item for item in binding["members"]]
+                self._store.put("policy", resource, record)
+        self._grants.clear()
+
     def add_binding(self, resource: str, role: str, member: str) -> None:
         """Adds one grant without a condition, if it is not there; for defaults that the cloud itself makes."""
         policy = self.get_policy(resource)
