@@ -122,6 +122,7 @@ def _debootstrap(m: Machine, tarball: Path) -> None:
         call(m, "base image", ["debootstrap", "--variant=minbase", include, SUITE, root, mirror], timeout_s=900)
         for cached in (root / "var/cache/apt/archives").glob("*.deb"):
             cached.unlink()
+        (root / BUNDLE.relative_to("/")).unlink()  # the host's takes its place, and an import takes no path twice
         call(m, "base image", ["tar", "--one-file-system", "-C", root, "-cf", tarball, "."], timeout_s=300)
     finally:
         _remove_root(root)

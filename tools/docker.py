@@ -119,8 +119,21 @@ def _clear_dead(m: Machine) -> None:
             time.sleep(0.2)
         say("docker", f"the private engine (process {pid}) does not answer; ending it")
         _stop(pid)
-    for left in (pid_path(m), socket_path(m)):
+    containerd = m.run / "exec" / "containerd"
+    for pid in _processes_with(str(containerd / "containerd.toml")):
+        _stop(pid)  # it outlives a killed dockerd for a while, and the next one would wait for it in vain
+    for left in (pid_path(m), socket_path(m), containerd / "containerd.pid", containerd / "containerd.sock"):
         left.unlink(missing_ok=True)
+
+
+def _processes_with(word: str) -> list[int]:
+    """Processes that were started with `word` as one of their arguments."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it may end while we look
+            if word.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
 
 
 def _start(m: Machine, host: str) -> None:
