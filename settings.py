@@ -1,0 +1,232 @@
+"""Stack configuration, read once and checked before anything is declared.
+
+What Pulumi.<stack>.yaml may say is what the dataclasses below have: a key they do not know, a key that is missing and a
+value out of range all raise, and the message names the key.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+import pulumi
+from pulumi.runtime.config import CONFIG, get_config_env
+
+from workloads.common.contract import Endpoints
+from workloads.heavy_runner.contract import DEFAULT_SCRIPT_TIMEOUT_S, HeavyRunnerEnv
+
+T = TypeVar("T")
+
+NAMESPACE = "longhaul"
+
+SERVICES = (
+    *(service.name for service in fields(Endpoints)),
+    *("artifact_registry", "billing", "iam", "metadata", "resource_manager", "run", "service_usage"),
+)
+"""Services that `longhaul:endpoints` may name."""
+
+SET_BY_STACK = frozenset({"bucket", "image", "memory_mib", "script_timeout_s", "task_timeout_s"})
+"""Fields of HeavyRunnerEnv that have a key of their own or follow from resources."""
+
+_LABEL = r"[a-z][a-z0-9_-]{0,62}"
+_LABEL_VALUE = r"[a-z0-9_-]{0,63}"
+_GRANTEE = r"[a-z][a-z0-9-]{0,20}"
+_PRINCIPAL = r"(user|group|serviceAccount|domain|principal|principalSet):\S+"
+_URL = r"https?://[^/\s]+"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """How images are built; a stack that pins all of its images needs none of it."""
+
+    base_image: str = ""
+    """`BASE_IMAGE` of the Dockerfiles. Default theirs, python:3.13-slim-trixie."""
+    network: str = ""
+    """Network of the build's RUN steps, `host` where the engine has no bridge. Default the engine's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """What is kept for how long."""
+
+    expire_after_days: int = 30
+    """Age at which datasets and inputs of runs are deleted, days (1 to 3,650). Default 30."""
+    keep_versions: int = 20
+    """Versions of each image that are never deleted (1 to 1,000). Default 20."""
+    untagged_after_days: int = 90
+    """Age at which images without a tag are deleted, days (1 to 3,650). Default 90."""
+    kept_digests: tuple[str, ...] = ()
+    """Digests that another stack pins from this stack's repository, as sha256:…. Default none."""
+
+    def __post_init__(self) -> None:
+        _between("expire_after_days", self.expire_after_days, 1, 3_650, "days")
+        _between("keep_versions", self.keep_versions, 1, 1_000, "versions")
+        _between("untagged_after_days", self.untagged_after_days, 1, 3_650, "days")
+        for digest in self.kept_digests:
+            _like("kept_digests", digest, r"sha256:[0-9a-f]{64}", "sha256:DIGEST")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sandbox:
+    """What the container on the operator's own machine takes instead of the job."""
+
+    max_bytes: int = 50_000_000
+    """A table of this size goes to the job, bytes. Default 50 MB."""
+    max_rows: int = 50_000
+    """A table of so many rows goes to the job. Default 50,000."""
+    memory_gib: float = 8
+    """Memory of the container, GiB (0.5 to 512); clamped to what the machine has. Default 8."""
+
+    def __post_init__(self) -> None:
+        _between("max_bytes", self.max_bytes, 0, 10**15, "bytes")
+        _between("max_rows", self.max_rows, 0, 10**12, "rows")
+        _between("memory_gib", self.memory_gib, 0.5, 512, "GiB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeavyRunner:
+    """The heavy runner's job."""
+
+    cpu: int = 8
+    """vCPU (1, 2, 4, 6 or 8). Default 8."""
+    memory_gib: float = 32
+    """Memory, GiB; 32 needs 8 vCPU. Default 32."""
+    task_timeout_s: int = 1_800
+    """Limit on the task, seconds (120 to 604,800). Default 1,800."""
+    script_timeout_s: int = DEFAULT_SCRIPT_TIMEOUT_S
+    """Limit on the script, seconds (60 to 7,200, and 60 less than `task_timeout_s`). Default 1,740."""
+    max_retries: int = 0
+    """Retries of a task that failed (0 to 10). Default 0."""
+    sandbox: Sandbox = field(default_factory=Sandbox)
+    env: HeavyRunnerEnv = field(default_factory=HeavyRunnerEnv)
+    """What else the container is told; the fields that the stack knows itself are refused here."""
+
+    def __post_init__(self) -> None:
+        HeavyRunnerEnv(script_timeout_s=self.script_timeout_s, task_timeout_s=self.task_timeout_s)
+        _between("script_timeout_s", self.script_timeout_s, 60, self.task_timeout_s - 60, "s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What one stack is."""
+
+    project: str
+    """Project id, from gcp:project."""
+    region: str
+    """Region of everything, from gcp:region."""
+    stack: str
+    deletion_protection: bool
+    """Whether jobs refuse to be deleted or replaced, and the engine to delete bucket and repository."""
+    operators: Mapping[str, str]
+    """Principals that use the `longhaul` command, as {label: principal}."""
+    force_destroy: bool = False
+    """Whether `pulumi destroy` deletes the bucket with its objects. Default false."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels for cost reports on everything that has labels. Default none but stack and system."""
+    registry: str = ""
+    """Host of the image registry. Default REGION-docker.pkg.dev."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Workload -> HOST/PATH@sha256:DIGEST; a workload that is not here is built. Default none."""
+    image_readers: Mapping[str, str] = field(default_factory=dict)
+    """Principals that may pull this stack's images, as {label: principal}. Default none."""
+    build: Build = field(default_factory=Build)
+    retention: Retention = field(default_factory=Retention)
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    """Service -> base URL without path, for a local cloud. Default none, which is the real one."""
+    heavy_runner: HeavyRunner | None = None
+    """None: the stack has no heavy runner."""
+
+    def __post_init__(self) -> None:
+        if self.force_destroy and self.deletion_protection:
+            raise ValueError("force_destroy must be false while deletion_protection is true, got true")
+        _each("labels", self.labels, _LABEL, _LABEL_VALUE, "labels")
+        _each("operators", self.operators, _GRANTEE, _PRINCIPAL, "user:, group:, serviceAccount:… by label")
+        _each("image_readers", self.image_readers, _GRANTEE, _PRINCIPAL, "user:, group:, serviceAccount:… by label")
+        _each("images", self.images, r"[a-z][a-z0-9_]*", r"\S+/\S+@sha256:[0-9a-f]{64}", "HOST/PATH@sha256:DIGEST")
+        _each("endpoints", self.endpoints, "|".join(SERVICES), _URL, f"http://HOST:PORT by {', '.join(SERVICES)}")
+
+    @property
+    def registry_host(self) -> str:
+        return self.registry or f"{self.region}-docker.pkg.dev"
+
+    @property
+    def container_endpoints(self) -> Endpoints:
+        """The endpoints that containers call."""
+        return Endpoints(**{item.name: self.endpoints.get(item.name) for item in fields(Endpoints)})
+
+
+def load() -> Settings:
+    """Read the configuration of the current stack.
+
+    Raises:
+        pulumi.ConfigMissingError: gcp:project or gcp:region is missing.
+        ValueError: any other key is missing, unknown, of another type or out of range.
+    """
+    gcp, own = pulumi.Config("gcp"), pulumi.Config(NAMESPACE)
+    prefix = f"{NAMESPACE}:"
+    names = [key.removeprefix(prefix) for key in {**get_config_env(), **CONFIG.get()} if key.startswith(prefix)]
+    hints = get_type_hints(Settings)
+    raw: dict[str, Any] = {}
+    for name in names:
+        text = own.require(name)
+        raw[name] = text if hints.get(name) is str else own.require_object(name)
+    given = {"project": gcp.require("project"), "region": gcp.require("region"), "stack": pulumi.get_stack()}
+    return _parse(Settings, raw, prefix, refused=given, given=given)
+
+
+def _parse(
+    cls: type[T], raw: object, path: str, *, refused: Collection[str] = (), given: Mapping[str, Any] | None = None
+) -> T:
+    """A dataclass from what the file says under `path`, strict about keys and types."""
+    here = path.rstrip(":.")
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"{here}: value must be a map, got {raw!r}")
+    known = {item.name: item for item in fields(cls) if item.name not in refused}  # type: ignore[arg-type]  # T is one of our dataclasses
+    for name in raw:
+        if name not in known:
+            raise ValueError(f"{path}{name}: key must be one of {', '.join(sorted(known))}, got {name!r}")
+    for name, item in known.items():
+        if name not in raw and item.default is MISSING and item.default_factory is MISSING:
+            raise ValueError(f"{path}{name}: key must be set, got none")
+    hints = get_type_hints(cls)
+    values = {name: _value(hints[name], value, f"{path}{name}") for name, value in raw.items()}
+    try:
+        return cls(**{**values, **(given or {})})
+    except ValueError as error:
+        raise ValueError(f"{here}: {error}") from error
+
+
+def _value(hint: Any, value: object, path: str) -> Any:
+    if hint == HeavyRunner | None:
+        hint = HeavyRunner
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _parse(hint, value, f"{path}.", refused=SET_BY_STACK if hint is HeavyRunnerEnv else ())
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in (bool, int, float, str):
+        if type(value) is not hint:
+            raise ValueError(f"{path}: value must be of type {hint.__name__}, got {value!r}")
+        return value
+    if hint == tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise ValueError(f"{path}: value must be a list of strings, got {value!r}")
+        return tuple(value)
+    if not isinstance(value, Mapping) or not all(isinstance(item, str) for item in value.values()):
+        raise ValueError(f"{path}: value must be a map of strings, got {value!r}")
+    return dict(value)
+
+
+def _between(argument: str, value: float, low: float, high: float, unit: str) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{argument} must be {low:,}..{high:,} {unit}, got {value:,}")
+
+
+def _like(argument: str, value: str, pattern: str, must: str) -> None:
+    if not re.fullmatch(pattern, value):
+        raise ValueError(f"{argument} must be {must}, got {value!r}")
+
+
+def _each(argument: str, values: Mapping[str, str], key: str, value: str, must: str) -> None:
+    for name, text in values.items():
+        _like(argument, name, key, must)
+        _like(f"{argument}.{name}", text, value, must)
