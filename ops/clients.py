@@ -59,6 +59,30 @@ class Clients:
             raise OpsError("no Google credentials found", "gcloud auth application-default login") from exc
         return found
 
+    def token(self) -> str:
+        """Return an access token. Raises OpsError: the credentials give none."""
+        from google.auth.exceptions import GoogleAuthError
+        from google.auth.transport.requests import Request
+
+        try:
+            if not self.credentials.valid:
+                self.credentials.refresh(Request())
+        except GoogleAuthError as exc:
+            raise OpsError(f"no access token: {exc}", "gcloud auth application-default login") from exc
+        return str(self.credentials.token)
+
+    def identity(self) -> str:
+        """Return the account of the credentials as `user:…` or `serviceAccount:…`; empty if they do not tell."""
+        from google.auth.exceptions import GoogleAuthError
+
+        try:
+            email = str(getattr(self.credentials, "service_account_email", "") or "")
+        except GoogleAuthError:
+            return ""
+        if not email or email == "default":
+            return ""
+        return email if ":" in email else f"{_kind(email)}:{email}"
+
     @cached_property
     def storage(self) -> "StorageClient":
         """Google's Cloud Storage client."""
@@ -124,6 +148,10 @@ class Clients:
             found: dict[str, Any] = answer.json() if answer.content else {}
             return found
         raise _refusal(answer.status_code, answer.text)
+
+
+def _kind(email: str) -> str:
+    return "serviceAccount" if email.endswith(".gserviceaccount.com") else "user"
 
 
 def _refusal(code: int, text: str) -> ApiError:

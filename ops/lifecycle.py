@@ -10,7 +10,7 @@ from pathlib import Path
 from ops import runs
 from ops.errors import BadRequest, OpsError
 from ops.platforms import Phase, View
-from ops.reap import reap
+from ops.reap import Reaped, reap
 from ops.runs import Judgement, Run
 from ops.targets import PARALLEL, Bars, Target, no_bars
 from workloads.common.contract import RunState, index_object
@@ -69,10 +69,14 @@ def wait(
 
 def settle(run: Run, target: Target) -> Run:
     """Write down whatever is missing of a run's end and return the run as it is then."""
+    reap_now(run, target)
+    return runs.load(run.store, index_object(run.index.system, run.run_id)) or run
+
+
+def reap_now(run: Run, target: Target) -> Reaped:
+    """Write down what is missing of a run's end, from what the platform says now."""
     run = found(run, target)
-    reap(run, view_of(run, target), datetime.now(UTC))
-    settled = runs.load(run.store, index_object(run.index.system, run.run_id))
-    return settled or run
+    return reap(run, view_of(run, target), datetime.now(UTC))
 
 
 def found(run: Run, target: Target) -> Run:

@@ -32,7 +32,11 @@ class MetadataCredentials(Credentials):
         except (httpx.HTTPError, ValueError, KeyError) as exc:
             raise RefreshError(f"metadata server {self._address}: {exc}") from exc
 
-    def email(self) -> str:
-        """Return the account's address. Raises httpx.HTTPError."""
-        answer = httpx.get(f"{self._address}{_EMAIL}", headers=_FLAVOR, timeout=10, trust_env=False)
-        return answer.raise_for_status().text.strip()
+    @property
+    def service_account_email(self) -> str:
+        """The account's address; asked for each time. Raises RefreshError: the server does not tell."""
+        try:
+            answer = httpx.get(f"{self._address}{_EMAIL}", headers=_FLAVOR, timeout=10, trust_env=False)
+            return answer.raise_for_status().text.strip()
+        except httpx.HTTPError as exc:
+            raise RefreshError(f"metadata server {self._address}: {exc}") from exc

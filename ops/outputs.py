@@ -15,6 +15,13 @@ from ops.router import MAX_BYTES, MAX_ROWS
 EXPORT = "longhaul"
 
 
+class NotDeployed(BadRequest):
+    """The stack is there, but nothing of it is."""
+
+    def __init__(self, stack: str) -> None:
+        super().__init__(f"stack {stack} is not deployed", f"longhaul up --stack {stack}")
+
+
 class _Model(BaseModel):
     # a newer stack may export more than this command knows
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -81,7 +88,7 @@ def read(project: Project, stack: str) -> Outputs:
     environ = project.engine_environ(local=local)
     state = _state_file(project, stack, environ.get("PULUMI_BACKEND_URL", ""))
     if state is not None and not state.is_file():
-        raise _not_deployed(stack)
+        raise NotDeployed(stack)
     cache = project.scratch / "cache" / f"outputs-{stack}.json"
     version = f"{state}@{state.stat().st_mtime_ns}" if state else ""
     if version and (cached := _from_cache(cache, version)) is not None:
@@ -98,7 +105,7 @@ def read(project: Project, stack: str) -> Outputs:
 def parse(exports: object, stack: str) -> Outputs:
     """Check the exports of a stack. Raises BadRequest: not deployed, or deployed by another version."""
     if not isinstance(exports, dict) or EXPORT not in exports:
-        raise _not_deployed(stack)
+        raise NotDeployed(stack)
     try:
         return Outputs.model_validate(exports[EXPORT])
     except ValidationError as exc:
@@ -108,10 +115,6 @@ def parse(exports: object, stack: str) -> Outputs:
             f"the export {EXPORT!r} of stack {stack} does not fit this command: {where}: {first['msg']}",
             f"bring the stack up to date: longhaul up --stack {stack}",
         ) from exc
-
-
-def _not_deployed(stack: str) -> BadRequest:
-    return BadRequest(f"stack {stack} is not deployed", f"longhaul up --stack {stack}")
 
 
 def _state_file(project: Project, stack: str, backend: str) -> Path | None:
@@ -139,6 +142,6 @@ def _ask_engine(project: Project, stack: str, environ: dict[str, str]) -> object
     if done.returncode:
         message = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"
         if "no stack named" in done.stderr:
-            raise _not_deployed(stack)
+            raise NotDeployed(stack)
         raise OpsError(f"pulumi stack output: {message}", f"longhaul doctor --stack {stack}")
     return json.loads(done.stdout or "{}")

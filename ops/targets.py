@@ -24,6 +24,8 @@ class Target:
     platform: Platform
     cpu: float
     memory_gib: float
+    identity: Callable[[], str] = lambda: ""
+    """Gives the account that runs are started as; empty where there is none or nobody tells."""
 
 
 Bars = Callable[[str, int], Advance]
@@ -45,6 +47,7 @@ def from_outputs(outputs: Outputs) -> Target:
         platform=CloudRunJob(clients, system.job_id),
         cpu=system.cpu,
         memory_gib=system.memory_gib,
+        identity=clients.identity,
     )
 
 
@@ -71,4 +74,5 @@ def from_env(environ: Mapping[str, str]) -> Target:
         platform=CloudRunJob(clients, f"projects/{project}/locations/{region}/jobs/{job}"),
         cpu=float(environ.get("HEAVY_RUNNER_CPU") or 8),
         memory_gib=float(environ.get("HEAVY_RUNNER_MEMORY_GIB") or 32),
+        identity=clients.identity,
     )

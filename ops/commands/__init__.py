@@ -1,0 +1,1 @@
+"""The subcommands of `longhaul`, one module per group."""
