@@ -1,0 +1,38 @@
+"""Writing the XML API's answers."""
+
+from xml.sax.saxutils import escape
+
+from starlette.responses import Response
+
+from localcloud.errors import ApiError
+
+NAMESPACE = "http://doc.s3.amazonaws.com/2006-03-01"
+CODES = {
+    "conditionNotMet": "PreconditionFailed",
+    "notFound": "NoSuchKey",
+    "forbidden": "AccessDenied",
+    "required": "AccessDenied",
+    "conflict": "BucketNotEmpty",
+    "requestedRangeNotSatisfiable": "InvalidRange",
+    "invalid": "InvalidArgument",
+}
+MEDIA_TYPE = "application/xml; charset=UTF-8"
+
+
+def tag(name: str, text: str) -> str:
+    return f"<{name}>{escape(text)}</{name}>"
+
+
+def xml(root: str, body: str) -> Response:
+    text = f"<?xml version='1.0' encoding='UTF-8'?><{root} xmlns='{NAMESPACE}'>{body}</{root}>"
+    return Response(text, media_type=MEDIA_TYPE)
+
+
+def error_response(problem: ApiError) -> Response:
+    code = CODES.get(problem.reason, problem.reason or "InvalidArgument")
+    if problem.reason == "notFound" and "bucket" in problem.message:
+        code = "NoSuchBucket"
+    if problem.reason == "notFound" and "upload" in problem.message:
+        code = "NoSuchUpload"
+    body = f"<?xml version='1.0' encoding='UTF-8'?><Error>{tag('Code', code)}{tag('Message', problem.message)}</Error>"
+    return Response(body, status_code=problem.code, headers=problem.headers, media_type=MEDIA_TYPE)
