@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tools import apt
-from tools.common import Done, Machine, StepError, build_folder, call, lock, say
+from tools.common import Done, Machine, StepError, build_folder, call, end_group_of, lock, say
 
 IMAGE = "longhaul/base:trixie"
 PUBLIC_IMAGE = "python:3.13-slim-trixie"
@@ -115,7 +115,9 @@ def _append(m: Machine, tarball: Path, bundle: Path) -> None:
 
 def _debootstrap(m: Machine, tarball: Path) -> None:
     root = m.cache / "debootstrap"
-    _remove_root(root)  # a killed attempt may have left it, with file systems mounted in it
+    # an attempt that was killed may still run, and may have left file systems mounted
+    end_group_of(str(root))
+    _remove_root(root)
     try:
         include = "--include=python3,python3-venv,ca-certificates"
         mirror = m.env.get("DEBIAN_MIRROR") or MIRROR

@@ -212,6 +212,26 @@ def build_folder(target: Path, make: Callable[[Path], None]) -> None:
     draft.rename(target)
 
 
+def processes_with(word: str) -> list[int]:
+    """Processes that were started with `word` as one of their arguments."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it may end while we look
+            if word.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
+
+
+def end_group_of(word: str) -> None:
+    """End what a killed set-up left running with `word` among its arguments, each with all its own children."""
+    for pid in processes_with(word):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(os.getpgid(pid), signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while processes_with(word) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     """Write in one piece, and only if it differs, so that a repeated set-up changes no time stamp."""
     if path.exists() and path.read_text() == text and path.stat().st_mode & 0o777 == mode:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from tools import apt
-from tools.common import Done, Machine, StepError, call, lock, say
+from tools.common import Done, Machine, StepError, call, lock, processes_with, say
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 START_TIMEOUT_S = 60.0
@@ -120,20 +120,10 @@ def _clear_dead(m: Machine) -> None:
         say("docker", f"the private engine (process {pid}) does not answer; ending it")
         _stop(pid)
     containerd = m.run / "exec" / "containerd"
-    for pid in _processes_with(str(containerd / "containerd.toml")):
+    for pid in processes_with(str(containerd / "containerd.toml")):
         _stop(pid)  # it outlives a killed dockerd for a while, and the next one would wait for it in vain
     for left in (pid_path(m), socket_path(m), containerd / "containerd.pid", containerd / "containerd.sock"):
         left.unlink(missing_ok=True)
-
-
-def _processes_with(word: str) -> list[int]:
-    """Processes that were started with `word` as one of their arguments."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it may end while we look
-            if word.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-    return found
 
 
 def _start(m: Machine, host: str) -> None:
