@@ -1,11 +1,15 @@
 """A tiny image whose tasks do what their arguments say, for the tests of the runtime and of the run API."""
 
 import io
+import json
+import os
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import docker
+import httpx
 import pytest
 
 IMAGE = "longhaul-test/task:latest"
@@ -64,40 +68,73 @@ elif what == "where":
 """
 
 
+class Engine:
+    """The Docker engine of DOCKER_HOST, as much of it as the tests need."""
+
+    def __init__(self) -> None:
+        kind, _, rest = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").partition("://")
+        transport = httpx.HTTPTransport(uds=rest if kind == "unix" else None)
+        base = "http://engine/v1.41" if kind == "unix" else f"http://{rest}/v1.41"
+        self._http = httpx.Client(transport=transport, base_url=base, timeout=300)
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        answer = self._http.request(method, path, **options)
+        answer.raise_for_status()
+        return (
+            answer.text if not answer.headers.get("content-type", "").startswith("application/json") else answer.json()
+        )
+
+    def build(self, tag: str, files: dict[str, str]) -> str:
+        """Build an image from files, one of which is the Dockerfile."""
+        context = io.BytesIO()
+        with tarfile.open(fileobj=context, mode="w") as archive:
+            for name, text in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(text.encode())
+                archive.addfile(member, io.BytesIO(text.encode()))
+        query = {"t": tag, "networkmode": "host", "rm": "true"}
+        answer = self._http.post(
+            "/build", params=query, content=context.getvalue(), headers={"Content-Type": "application/x-tar"}
+        )
+        answer.raise_for_status()
+        for line in answer.text.splitlines():
+            assert "error" not in json.loads(line), line
+        return tag
+
+    def images(self) -> set[str]:
+        return {name for image in self.call("GET", "/images/json") for name in image.get("RepoTags") or ()}
+
+    def containers(self, state: str) -> list[str]:
+        """Return the ids of all containers of a state folder."""
+        filters = json.dumps({"label": [f"localcloud.state={state}"]})
+        return [item["Id"] for item in self.call("GET", "/containers/json", params={"all": "true", "filters": filters})]
+
+    def remove(self, container: str) -> None:
+        self.call("DELETE", f"/containers/{container}", params={"force": "true"})
+
+
 def build(tag: str = IMAGE) -> str:
     """Build the image from a base that the engine has, and return its tag."""
-    engine = docker.from_env()
-    held = {name for image in engine.images.list() for name in image.tags}
+    engine = Engine()
+    held = engine.images()
     base = next((name for name in BASES if name in held), BASES[-1])
     recipe = f'FROM {base}\nCOPY task.py /app/\nWORKDIR /app\nENTRYPOINT ["python3", "-u", "/app/task.py"]\n'
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as archive:
-        for name, text in (("Dockerfile", recipe), ("task.py", TASK)):
-            member = tarfile.TarInfo(name)
-            member.size = len(text.encode())
-            archive.addfile(member, io.BytesIO(text.encode()))
-    context.seek(0)
-    engine.images.build(fileobj=context, custom_context=True, tag=tag, network_mode="host", rm=True)
-    engine.close()
-    return tag
+    return engine.build(tag, {"Dockerfile": recipe, "task.py": TASK})
 
 
 @pytest.fixture(scope="session")
-def task_image() -> Iterator[str]:
-    yield build()
+def task_image() -> str:
+    return build()
 
 
 @pytest.fixture
 def no_containers_left(request: pytest.FixtureRequest) -> Iterator[str]:
     """A state id of its own; after the test nothing that carries it may be left."""
-    state = f"test{abs(hash(request.node.nodeid)) % 10**9:09d}"
+    state = f"test{zlib.crc32(request.node.nodeid.encode()):08x}"
     yield state
-    engine = docker.from_env()
-    try:
-        left = engine.containers.list(all=True, filters={"label": f"localcloud.state={state}"})
-        for container in left:
-            container.remove(force=True)
-        assert not left
-        assert not Path(f"/dev/shm/localcloud-{state}").exists()
-    finally:
-        engine.close()
+    engine = Engine()
+    left = engine.containers(state)
+    for container in left:
+        engine.remove(container)
+    assert not left
+    assert not Path(f"/dev/shm/localcloud-{state}").exists()

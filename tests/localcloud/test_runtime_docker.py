@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from run_support import no_containers_left, task_image  # noqa: F401 - fixtures
+import run_support
 
 from localcloud.runtime.attempt import Limits, Outcome, follow
 from localcloud.runtime.base import HostLimits, ImageProblem, LogLine, StartProblem, TaskSpec, Volume
 from localcloud.runtime.docker import DockerRuntime
 
 pytestmark = [pytest.mark.container]
+no_containers_left, task_image = run_support.no_containers_left, run_support.task_image
 LIMITS = HostLimits(memory_ceiling_mib=1024)
 
 
@@ -50,7 +51,7 @@ class Bench:
 @pytest.fixture
 def bench(
     no_containers_left: str, task_image: str, tmp_path: Path
-) -> Callable[[Callable[[Bench], Awaitable[None]]], None]:  # noqa: F811
+) -> Callable[[Callable[[Bench], Awaitable[None]]], None]:
     def play(scene: Callable[[Bench], Awaitable[None]]) -> None:
         async def whole() -> None:
             runtime = DockerRuntime(os.environ["DOCKER_HOST"], no_containers_left, tmp_path, LIMITS)
@@ -164,7 +165,7 @@ def test_container_killed_from_outside_is_no_oom(bench: Play) -> None:
 
 def test_missing_image_and_missing_program_are_told_apart(bench: Play) -> None:
     async def scene(b: Bench) -> None:
-        with pytest.raises(ImageProblem, match="127.0.0.1:9/p/r/i"):
+        with pytest.raises(ImageProblem, match="127[.]0[.]0[.]1:9/p/r/i"):
             await b.runtime.prepare("127.0.0.1:9/p/r/i@sha256:" + "0" * 64)
         with pytest.raises(StartProblem, match="no-such-program"):
             await b.runtime.start(b.spec(command=["no-such-program"]))

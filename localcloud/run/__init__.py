@@ -1,0 +1,1 @@
+"""Cloud Run jobs of the local cloud: what is stored, what is refused, and what runs."""

@@ -1,0 +1,141 @@
+"""What runs executions: the runtime, the courses under way, taking up again after a restart."""
+
+import asyncio
+import logging
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+from localcloud.errors import ApiError
+from localcloud.run import names
+from localcloud.run.course import Course
+from localcloud.run.executions import TYPE, Executions
+from localcloud.run.jobs import Jobs
+from localcloud.run.registry import Registry
+from localcloud.run.settings import RunSettings
+from localcloud.runtime.base import Found, Runtime, RuntimeUnavailable
+from localcloud.runtime.choose import Unavailable, choose
+
+if TYPE_CHECKING:
+    from localcloud.cloud import Cloud
+
+log = logging.getLogger("localcloud.run")
+
+
+class Executor:
+    """A service beside the API. Everything it knows is in the store, so that it can start anew at any moment."""
+
+    def __init__(self, cloud: "Cloud", settings: RunSettings):
+        self.cloud, self.settings, self.now = cloud, settings, time.time
+        self.registry = Registry(cloud)
+        self.jobs, self.executions = Jobs(cloud, self.registry), Executions(cloud)
+        self.runtime: Runtime = Unavailable("the runtime has not started yet")
+        self.slots = asyncio.Semaphore(cloud.settings.runtime.max_tasks or settings.max_parallel_tasks)
+        self._courses: dict[str, tuple[Course, asyncio.Task[None]]] = {}
+        self._opening: asyncio.Task[None] | None = None
+        self._opened = asyncio.Event()
+
+    async def start(self) -> None:
+        self._opening = asyncio.create_task(self._open(), name="run-open")
+
+    async def stop(self) -> None:
+        """Stop, or leave, what runs, as the settings say; nothing is left behind by `cancel`."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        under_way = list(self._courses.values())
+        if self.settings.on_stop == "cancel":
+            for name in list(self._courses):
+                self.cancel(name)
+            await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+        for _, task in under_way:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+        await self.registry.close()
+        await self.runtime.close()
+
+    async def _open(self) -> None:
+        """Open the runtime and take up what ran before this process."""
+        self.runtime = await choose(
+            self.cloud.settings.runtime, self._state_id(), self.cloud.directory("runtime"), self.registry.login
+        )
+        if isinstance(self.runtime, Unavailable):
+            self.cloud.warn("runtime", f"jobs cannot run: {self.runtime.reason}")
+        elif self.runtime.name == "process":
+            self.cloud.warn("runtime", "no Docker engine: jobs run as processes, which is for looking, not for tests")
+        try:
+            earlier = {found.key: found for found in await self.runtime.found()}
+        except RuntimeUnavailable as problem:
+            log.error("what ran before cannot be looked up: %s", problem)
+            earlier = {}
+        wanted = await self._take_up(earlier)
+        for key, found in earlier.items():
+            if key not in wanted:
+                await self.runtime.remove(found.run_id)  # of an execution that has ended or is gone
+        self._opened.set()
+
+    async def _take_up(self, earlier: dict[str, Found]) -> set[str]:
+        wanted = set()
+        for name in self.executions.running():
+            for record in self.executions.tasks(name):
+                if record["attempt"]:
+                    wanted.add(record["attempt"]["key"])
+            if name not in self._courses:  # one that was accepted meanwhile waits for the runtime already
+                self._launch(name, {key: found for key, found in earlier.items() if key in wanted})
+        return wanted
+
+    def _state_id(self) -> str:
+        """Return the id that marks containers of this state folder."""
+        kept = self.cloud.store.get("run.state", "id") or {"id": secrets.token_hex(4)}
+        self.cloud.store.put("run.state", "id", kept)
+        return str(kept["id"])
+
+    async def prepare(self, image: str) -> None:
+        """Have an image. Raises ImageProblem, RuntimeUnavailable."""
+        await self._opened.wait()
+        await self.registry.ready()
+        await self.runtime.prepare(self.registry.local(image))
+
+    def launch(self, name: str) -> None:
+        """Start the course of a stored execution."""
+        self._launch(name, {})
+
+    def _launch(self, name: str, earlier: dict[str, Found]) -> None:
+        course = Course(self, name, earlier)
+        task = asyncio.create_task(course.run(), name=f"course-{names.short(name)}")
+        self._courses[name] = (course, task)
+        task.add_done_callback(lambda _: self._courses.pop(name, None))
+
+    def cancel(self, name: str, *, delete: bool = False, operation: str = "") -> None:
+        """Ask an execution that has not ended to stop; it ends as cancelled once its tasks have."""
+        record = self.executions.record(name)
+        record |= {"cancel": True, "delete": delete or record.get("delete", False)}
+        if operation:
+            record["operations"].append(operation)
+        for item in record["resource"]["conditions"]:
+            if item["type"] == "Completed":
+                item |= {
+                    "state": "CONDITION_RECONCILING",
+                    "executionReason": "CANCELLING",
+                    "message": "Cancelling execution.",
+                }
+        self.executions.put(record)
+        if name in self._courses:
+            self._courses[name][0].cancel.set()
+
+    def finish_operations(self, record: dict[str, Any], error: ApiError | None) -> None:
+        """Finish the operations that wait for the end of an execution: its own fails with it, a cancel's succeeds."""
+        body = {"@type": TYPE} | record["resource"]
+        for number, operation in enumerate(record["operations"]):
+            own = number == 0 and error is not None
+            try:
+                self.cloud.operations.finish(
+                    "run", operation, response=None if own else body, error=error if own else None, metadata=body
+                )
+            except ApiError:
+                log.info("operation %s is gone", operation)
+
+    def reset(self) -> None:
+        """Forget everything that runs; the store has been emptied."""
+        for _, task in self._courses.values():
+            task.cancel()
