@@ -9,7 +9,7 @@ import base64
 import hashlib
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,26 +119,33 @@ class Writer:
         self._parts = [data[length:]] if length < len(data) else []
         self._waiting = len(data) - length
         self._taken += length
-        self._pending = asyncio.ensure_future(self._blobs.work(lambda: self._store(data[:length])))
+        self._pending = asyncio.ensure_future(self._store(data[:length]))
 
     async def _settle(self) -> None:
-        """A failed write (a full disk) surfaces here."""
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            await pending
+        """A failed write (a full disk) surfaces here. Shielded: the file must not be closed under a worker's hands."""
+        pending = self._pending
+        if pending is None:
+            return
+        try:
+            await asyncio.shield(pending)
+        finally:
+            if pending.done():
+                self._pending = None
 
     def copy(self, fds: list[int]) -> None:
         """Appends whole files; for a worker thread, on a writer that nothing was written to."""
         for fd in fds:
             at = 0
             while piece := os.pread(fd, READ_BYTES, at):
-                self._store(piece)
+                write_all(self._fd, piece)
+                self._hashes.update(piece)
                 at += len(piece)
                 self._taken += len(piece)
 
-    def _store(self, data: bytes) -> None:
-        write_all(self._fd, data)
-        self._hashes.update(data)
+    async def _store(self, data: bytes) -> None:
+        """Writes and hashes side by side: both let go of the interpreter's lock."""
+        write = self._blobs.work(lambda: write_all(self._fd, data))
+        await asyncio.gather(write, self._blobs.work(lambda: self._hashes.update(data)))
 
     def _publish(self) -> None:
         os.fsync(self._fd)
@@ -197,7 +204,7 @@ class Blobs:
         """A descriptor of one's own: the bytes stay readable even if the object is replaced or deleted meanwhile."""
         return os.open(self.path(blob), os.O_RDONLY)
 
-    async def read(self, fd: int, start: int, length: int) -> AsyncIterator[bytes]:
+    async def read(self, fd: int, start: int, length: int) -> AsyncGenerator[bytes, None]:
         """`length` bytes from `start`; the next piece is read while the caller deals with this one."""
         end = start + length
 

@@ -3,10 +3,12 @@
 https://cloud.google.com/storage/docs/transcoding, RFC 9110 section 14 (2026-11)
 """
 
+import asyncio
 import os
 import re
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -22,6 +24,8 @@ from localcloud.storage.problems import no_object
 
 RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)")
 INFLATE_BYTES = 1 << 20
+WATCHED_BYTES = 8 << 20
+"""From this size on, a client that hangs up ends the reading at once."""
 
 
 class BlobResponse(Response):
@@ -52,12 +56,22 @@ class BlobResponse(Response):
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             if scope["method"] != "HEAD":
-                pieces = self._blobs.read(self._fd, self._start, self._length)
-                async for piece in self._inflate(pieces) if self._unpack else pieces:
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await self._send_pieces(receive, send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             os.close(self._fd)
+
+    async def _send_pieces(self, receive: Receive, send: Send) -> None:
+        gone = asyncio.create_task(_disconnected(receive)) if self._length > WATCHED_BYTES else None
+        try:
+            async with aclosing(self._blobs.read(self._fd, self._start, self._length)) as pieces:
+                async for piece in self._inflate(pieces) if self._unpack else pieces:
+                    if gone is not None and gone.done():
+                        return
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+        finally:
+            if gone is not None:
+                gone.cancel()
 
     async def _inflate(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         inflater = zlib.decompressobj(wbits=31)
@@ -70,6 +84,11 @@ class BlobResponse(Response):
                     yield plain
         if tail := inflater.flush():
             yield tail
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def serve(
