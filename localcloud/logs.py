@@ -3,10 +3,18 @@
 import json
 import secrets
 import sqlite3
+from collections.abc import Iterator
 from typing import Any
 
 from localcloud.clock import Clock
+from localcloud.log_filter import Bounds, Filter
 from localcloud.store import Store
+from localcloud.times import nanoseconds
+
+EXECUTION_LABEL = "run.googleapis.com/execution_name"
+EXECUTION_FIELD = f"labels.{EXECUTION_LABEL}"
+Position = tuple[int, int]
+"""Time in ns and row: where an entry stands in the order."""
 
 
 class Logs:
@@ -19,31 +27,78 @@ class Logs:
         self._max = max_entries
         self._since_trim = 0
         self._db.execute(
-            "CREATE TABLE IF NOT EXISTS logs (id INTEGER PRIMARY KEY, project TEXT NOT NULL, at TEXT NOT NULL,"
-            " insert_id TEXT NOT NULL, log TEXT NOT NULL, entry TEXT NOT NULL, UNIQUE (project, log, at, insert_id))"
+            "CREATE TABLE IF NOT EXISTS logs (id INTEGER PRIMARY KEY, project TEXT NOT NULL, at INTEGER NOT NULL,"
+            " log TEXT NOT NULL, insert_id TEXT NOT NULL, execution TEXT NOT NULL, entry TEXT NOT NULL,"
+            " UNIQUE (log, at, insert_id))"
         )
         self._db.execute("CREATE INDEX IF NOT EXISTS logs_at ON logs (project, at, id)")
+        self._db.execute("CREATE INDEX IF NOT EXISTS logs_execution ON logs (project, execution, at, id)")
 
     def write(self, entries: list[dict[str, Any]]) -> None:
         """Entries with logName projects/P/logs/L; timestamp, receiveTimestamp and insertId are filled in if missing.
 
         An entry with the same log, timestamp and insertId as one that is there is a duplicate and dropped.
+        Raises ValueError for a timestamp that is not RFC 3339.
         """
         now = self._clock.timestamp()
         rows = []
         for entry in entries:
             full = {"insertId": secrets.token_hex(8), "timestamp": now, "receiveTimestamp": now, **entry}
             project = full["logName"].split("/")[1]
+            execution = full.get("labels", {}).get(EXECUTION_LABEL, "").lower()
             text = json.dumps(full, separators=(",", ":"), ensure_ascii=False)
-            rows.append((project, full["timestamp"], full["insertId"], full["logName"], text))
+            rows.append((project, nanoseconds(full["timestamp"]), full["logName"], full["insertId"], execution, text))
         with self._store.transaction():
             self._db.executemany(
-                "INSERT OR IGNORE INTO logs (project, at, insert_id, log, entry) VALUES (?, ?, ?, ?, ?)", rows
+                "INSERT OR IGNORE INTO logs (project, at, log, insert_id, execution, entry) VALUES (?, ?, ?, ?, ?, ?)",
+                rows,
             )
         self._since_trim += len(rows)
         if self._since_trim >= self._max // 10:
             self._trim()
 
+    def read(
+        self, project: str, query: Filter, *, newest_first: bool = False, after: Position | None = None
+    ) -> Iterator[tuple[Position, dict[str, Any]]]:
+        """Matching entries in order, from behind `after`. Take them all at once: writing in between ends it."""
+        where, values = _where(project, query.bounds)
+        if after is not None:
+            where.append(f"(at, id) {'<' if newest_first else '>'} (?, ?)")
+            values += after
+        order = "DESC" if newest_first else "ASC"
+        rows = self._db.execute(
+            f"SELECT at, id, entry FROM logs WHERE {' AND '.join(where)} ORDER BY at {order}, id {order}",  # noqa: S608 - fixed parts
+            values,
+        )
+        for at, row, text in rows:
+            entry = json.loads(text)
+            if query.test(entry):
+                yield (at, row), entry
+
+    def names(self, project: str) -> list[str]:
+        """The logs that have entries."""
+        rows = self._db.execute("SELECT DISTINCT log FROM logs WHERE project=? ORDER BY log", (project,))
+        return [name for (name,) in rows]
+
+    def delete(self, log: str) -> int:
+        return self._db.execute("DELETE FROM logs WHERE log=?", (log,)).rowcount
+
     def _trim(self) -> None:
         self._since_trim = 0
         self._db.execute("DELETE FROM logs WHERE id <= (SELECT max(id) FROM logs) - ?", (self._max,))
+
+
+def _where(project: str, bounds: Bounds) -> tuple[list[str], list[Any]]:
+    where, values = ["project = ?"], [project]
+    if bounds.since is not None:
+        where.append("at >= ?")
+        values.append(bounds.since)
+    if bounds.until is not None:
+        where.append("at <= ?")
+        values.append(bounds.until)
+    # the language compares without case, so the column is lower case
+    for field, value in bounds.equal:
+        if field == EXECUTION_FIELD:
+            where.append("execution = ?")
+            values.append(value.lower())
+    return where, values

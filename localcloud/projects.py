@@ -132,6 +132,10 @@ class Projects:
                 reason="forbidden",
                 details=[error_info("CONSUMER_INVALID", {"consumer": f"projects/{asked}", "service": service})],
             )
+        self.require_enabled(service, project)
+
+    def require_enabled(self, service: str, project: dict[str, Any]) -> None:
+        """Raises ApiError 403 SERVICE_DISABLED."""
         if self._settings.check_services and not self.enabled(project["projectId"], service):
             raise disabled(service, project)
 
