@@ -8,10 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from workloads.common.crc32c import extend
+
 ROW_GROUP_ROWS = 16_384
 """Rows of a row group. 120,000 rows make 8 groups: whole rows can be streamed in about 1 GB of memory, and the footer
 of 10,000 columns stays at 10 MB. More than 16 groups make every open of the merged file slow."""
 ZSTD_LEVEL = 1
+_BLOCK = 1 << 20
 
 
 def write(table: pa.Table, key: str, path: Path, group_rows: Sequence[int] | None = None) -> None:
@@ -58,6 +61,15 @@ def _options(schema: pa.Schema, key: str) -> dict[str, Any]:
         "store_schema": False,  # it would describe one table in a file of many
         "version": "2.6",
     }
+
+
+def crc32c(path: Path) -> int:
+    """Return the checksum of `path`, as Cloud Storage computes it."""
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            crc = extend(crc, block)
+    return crc
 
 
 def nan_counts(table: pa.Table) -> dict[str, int]:

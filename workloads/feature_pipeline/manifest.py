@@ -1,0 +1,57 @@
+"""What is known of every checkpoint: written beside it, gathered into one manifest of the run."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from workloads.common.contract import from_json, to_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One checkpoint."""
+
+    table: str
+    snapshot_time: str
+    rows: int
+    columns: tuple[str, ...]
+    """Its columns without the key, in their order."""
+    counts: Mapping[str, int]
+    """Rows that did not fit the target table: missing, duplicate, extra, null_key, reordered."""
+    nan: Mapping[str, int]
+    """{column: NaN values}; footers do not tell NaN."""
+    size: int
+    """Bytes of the checkpoint."""
+    crc32c: int
+    """Checksum of the checkpoint, as Cloud Storage computes it."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Time for read, encode and upload."""
+
+    def to_json(self) -> bytes:
+        return to_json(self)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        return from_json(cls, data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """All checkpoints of one training file."""
+
+    pair: str
+    key: str
+    target: str
+    snapshot_time: str
+    tables: Mapping[str, Entry]
+    missing: tuple[str, ...] = ()
+    """Tables that were allowed to be missing, and are."""
+    empty: tuple[str, ...] = ()
+    """Tables that were allowed to be empty, and are."""
+
+    def to_json(self) -> bytes:
+        return to_json(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the manifest as JSON-ready values."""
+        return asdict(self)
