@@ -41,6 +41,9 @@ _PROVIDER_APIS = {
 }
 """Name in the provider's custom endpoints -> API of the local cloud."""
 
+_OWN_APIS = {"billing": "cloudbilling"}
+"""Name in longhaul:endpoints -> API of the local cloud, where it is not the same without underscores."""
+
 _GCLOUD = {
     "run": "RUN",
     "storage": "STORAGE",
@@ -87,7 +90,9 @@ class LocalCloud:
         named = {
             _PROVIDER_APIS[name]: url for name, url in self._file.provider_endpoints.items() if name in _PROVIDER_APIS
         }
-        named |= self._file.own_endpoints
+        named |= {_OWN_APIS.get(name, name.replace("_", "")): url for name, url in self._file.own_endpoints.items()}
+        if registry := self._file.config.get("longhaul:registry"):
+            named["registry"] = f"http://{registry}"
         ports = {api: port for api, url in named.items() if (port := urlsplit(url).port)}
         default = default_ports()
         # beside ports of one's own, what the stack file does not name must not collide with another local cloud

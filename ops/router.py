@@ -26,14 +26,14 @@ class Thresholds:
     """A table goes to the sandbox if it is below both."""
 
     max_bytes: int = MAX_BYTES
-    """Bytes (1 or more). Default 50 MB."""
+    """Bytes (0 or more; 0 sends everything to the job). Default 50 MB."""
     max_rows: int = MAX_ROWS
-    """Rows without the header (1 or more). Default 50,000."""
+    """Rows without the header (0 or more). Default 50,000."""
 
     def __post_init__(self) -> None:
         for name in ("max_bytes", "max_rows"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
