@@ -45,6 +45,8 @@ ONE_PIECE_BYTES = 2 << 20
 """Up to here an upload is one request, held in memory."""
 
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+MAX_SILENCE_S = 30.0
+
 _FINE = frozenset({200, 201, 204, 206, 308})
 _FIELDS = "size,generation,crc32c"
 
@@ -67,9 +69,7 @@ class GcsStore:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._http = urllib3.PoolManager(
-            maxsize=2 * PARALLEL_RANGES, retries=False, timeout=urllib3.Timeout(connect=10, read=60)
-        )
+        self._http = urllib3.PoolManager(maxsize=2 * PARALLEL_RANGES, retries=False)
         self._tokens = tokens(self._http)
         self._base = endpoint or GOOGLE
         self._deadline = deadline or Deadline()
@@ -226,6 +226,10 @@ class GcsStore:
         bucket, name = split(uri)
         return f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
 
+    def _patience(self) -> float:
+        """Longest silence on a connection, seconds: short once the platform has asked us to stop."""
+        return min(MAX_SILENCE_S, max(1.0, self._deadline.left(self._clock())))
+
     def _call(self, uri: str, attempt: Callable[[], T]) -> T:
         """Run `attempt`, again while a retry may help and the deadline allows it."""
         started = self._clock()
@@ -277,6 +281,7 @@ class GcsStore:
                 body=body,
                 preload_content=not stream,
                 redirect=False,
+                timeout=urllib3.Timeout(connect=10, read=self._patience()),
             )
         except (HTTPError, OSError, TokenError) as error:
             raise _Again(_reason(error)) from error
@@ -373,7 +378,7 @@ _CONTENT_TYPES = {
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ReadTimeoutError):
-        return "the service did not answer within a minute"
+        return "the service did not answer in time"
     return str(error) if isinstance(error, TokenError) else f"no connection ({type(error).__name__})"
 
 

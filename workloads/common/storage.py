@@ -71,24 +71,34 @@ class Blob:
     crc32c: int | None = None
 
 
+class Stop:
+    """A request to stop. A plain attribute: the lock inside threading.Event must not be taken in a signal handler."""
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        self._set = True
+
+    def is_set(self) -> bool:
+        return self._set
+
+
 class Transfer:
     """Progress of transfers, and the way to stop them; shared between threads."""
 
-    def __init__(self, total: int = 0) -> None:
+    def __init__(self, stop: Stop | None = None, total: int = 0) -> None:
         self.total = total
         self._done = 0
         self._lock = threading.Lock()
-        self._stop = threading.Event()
+        self._stop = stop or Stop()
 
     @property
     def done(self) -> int:
         return self._done
 
-    def stop(self) -> None:
-        self._stop.set()
-
     def advance(self, count: int) -> None:
-        """Count bytes; raises Interrupted after `stop`."""
+        """Count bytes; raises Interrupted once a stop was asked for."""
         with self._lock:
             self._done += count
         if self._stop.is_set():

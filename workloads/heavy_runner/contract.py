@@ -35,6 +35,24 @@ DEFAULT_SCRIPT_TIMEOUT_S = 1_740
 """29 minutes: a minute less than the default task timeout, for uploads and the final state."""
 
 
+TASK_END_RESERVE_S = 60
+"""What the script leaves of a known task timeout for uploads and the final state, seconds."""
+
+SCRIPT_VARIABLES = (
+    "HEAVY_RUNNER_RUN_ID",
+    "HEAVY_RUNNER_ATTEMPT",
+    "HEAVY_RUNNER_DATA_PATH",
+    "HEAVY_RUNNER_READ_SEP",
+    "HEAVY_RUNNER_READ_DECIMAL",
+    "HEAVY_RUNNER_READ_ENCODING",
+    "HEAVY_RUNNER_SAFE_MODE",
+    "HEAVY_RUNNER_SCRIPT_TIMEOUT_SECONDS",
+    "HEAVY_RUNNER_MEMORY_MIB",
+    "HEAVY_RUNNER_CPUS",
+)
+"""What the script finds in its environment about its run."""
+
+
 class ErrorCode(StrEnum):
     """Why a run ended in FAILED. A closed set: a client may switch on it; docs/heavy-runner.md explains each."""
 
@@ -254,8 +272,8 @@ class HeavyRunnerEnv:
     image: str = ""
     """The container's own image by digest, for the run record."""
     script_timeout_s: int = DEFAULT_SCRIPT_TIMEOUT_S
-    """Longest time the script may take, seconds (60 to 7,200). Default 1,740. A request may ask for less or more
-    within the same range, up to `task_timeout_s` less a minute."""
+    """Longest time the script may take, seconds (1 to 7,200). Default 1,740. A request may ask for another within 60
+    to 7,200; what it asks is clamped to that, and to `task_timeout_s` less a minute and what staging took."""
     task_timeout_s: int = 0
     """The platform's own limit on the task, seconds; 0 if unknown."""
     memory_mib: int = 0
@@ -276,7 +294,7 @@ class HeavyRunnerEnv:
     """Largest file the script may write, GiB (1 to 1,024). Default 32."""
 
     def __post_init__(self) -> None:
-        _check_range("script_timeout_s", self.script_timeout_s, MIN_SCRIPT_TIMEOUT_S, MAX_SCRIPT_TIMEOUT_S, "seconds")
+        _check_range("script_timeout_s", self.script_timeout_s, 1, MAX_SCRIPT_TIMEOUT_S, "seconds")
         _check_range("task_timeout_s", self.task_timeout_s, 0, 604_800, "seconds")
         _check_range("memory_mib", self.memory_mib, 0, 1_048_576, "MiB")
         _check_range("memory_reserve_mib", self.memory_reserve_mib, 64, 4_096, "MiB")

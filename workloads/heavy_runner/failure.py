@@ -1,0 +1,57 @@
+"""The one exception that ends a run in FAILED."""
+
+from collections.abc import Mapping
+
+from workloads.common import storage
+from workloads.heavy_runner.contract import ErrorCode
+
+
+class RunFailure(Exception):
+    """Carries what error.json says."""
+
+    def __init__(self, code: ErrorCode, message: str, hint: str, **details: object) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.details: Mapping[str, object] = details
+
+
+class ClaimLost(Exception):
+    """Somebody else holds the run or has ended it; nothing more may be written about it."""
+
+
+def from_input(error: storage.StorageError, what: str) -> RunFailure:
+    """A failure to read `what`, such as 'the dataset'."""
+    match error:
+        case storage.NotFound():
+            code, hint = ErrorCode.INPUT_MISSING, "Upload it first, and check the URI in the request letter by letter."
+        case storage.Denied():
+            code = ErrorCode.INPUT_UNREADABLE
+            hint = "Give the job's service account roles/storage.objectViewer on that bucket."
+        case storage.Changed() | storage.Corrupt():
+            code, hint = ErrorCode.INPUT_CHANGED, "Leave the inputs alone until the run has ended, then start it again."
+        case storage.NoSpace():
+            code, hint = ErrorCode.DISK_FULL, "The inputs do not fit into the run folder: give the job more memory."
+        case storage.Unavailable():
+            code, hint = ErrorCode.STORAGE_UNAVAILABLE, "Start the run again in a few minutes."
+        case _:
+            code, hint = ErrorCode.INPUT_UNREADABLE, "Check that it can be read where the run takes place."
+    return RunFailure(code, f"{what} cannot be read: {error}", hint, uri=error.uri)
+
+
+def from_output(error: storage.StorageError, what: str) -> RunFailure:
+    """A failure to write `what`."""
+    match error:
+        case storage.Denied():
+            code = ErrorCode.PERMISSION_LOST
+            hint = (
+                "Give the job's service account roles/storage.objectUser on the output bucket, or the user the folder."
+            )
+        case storage.NoSpace():
+            code, hint = ErrorCode.DISK_FULL, "Free space where the outputs go, or let the script write less."
+        case storage.NotFound():
+            code, hint = ErrorCode.PERMISSION_LOST, "The bucket or folder of the outputs is gone: create it again."
+        case _:
+            code, hint = ErrorCode.STORAGE_UNAVAILABLE, "Start the run again in a few minutes."
+    return RunFailure(code, f"{what} cannot be written: {error}", hint, uri=error.uri)
