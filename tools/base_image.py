@@ -25,31 +25,27 @@ BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PI
 _LABEL = "longhaul.ca-bundle"
 
 
-def base_image(m: Machine, docker_env: dict[str, str]) -> Done:
-    """Make sure that the base image is in the engine; BASE_IMAGE in the environment overrides which."""
+def base_image(m: Machine, client: Path | None, docker_env: dict[str, str]) -> Done:
+    """Make sure that the base image is in the engine; BASE_IMAGE in the environment names another to use as it."""
     asked = m.env.get("BASE_IMAGE") or IMAGE
-    if "DOCKER_HOST" not in docker_env:
-        return Done(detail="not needed without containers")
-    client = shutil.which("docker")
     if client is None:
-        raise StepError(
-            "there is a Docker engine but no docker command: install one (Debian: apt-get install docker.io)"
-        )
+        return Done(detail="not needed without containers")
     docker = _Docker(m, client, docker_env)
     if asked != IMAGE:
         if not docker.has(asked):
             say("base image", f"pulling {asked}")
             docker("pull", asked, timeout_s=PULL_S)
-        return Done(detail=f"{asked}, as BASE_IMAGE says", env={"BASE_IMAGE": asked})
+        docker("tag", asked, IMAGE)
+        return Done(detail=f"{IMAGE} is {asked}, as BASE_IMAGE says")
     bundle = _bundle(m)
     with lock(m, "base-image", "base image"):
         if docker.label(IMAGE) not in ("", _digest(bundle)) or not docker.has(IMAGE):
             _make(m, docker, bundle)
-    return Done(detail=IMAGE, env={"BASE_IMAGE": IMAGE})
+    return Done(detail=IMAGE)
 
 
 class _Docker:
-    def __init__(self, m: Machine, client: str, env: dict[str, str]) -> None:
+    def __init__(self, m: Machine, client: Path, env: dict[str, str]) -> None:
         self.m, self.client, self.env = m, client, env
 
     def __call__(self, *words: str | Path, timeout_s: float = 60) -> str:
@@ -64,13 +60,13 @@ class _Docker:
         return "" if found == "<no value>" else found
 
     def _inspect(self, image: str, template: str) -> subprocess.CompletedProcess[str]:
-        argv = [self.client, "image", "inspect", "--format", template, image]
+        argv: list[str | Path] = [self.client, "image", "inspect", "--format", template, image]
         env = {**self.m.env, **self.env}
         return subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=60)
 
     def pull(self, image: str) -> bool:
         """Pull if a registry answers in time; a machine without one must not wait for it."""
-        argv = [self.client, "pull", image]
+        argv: list[str | Path] = [self.client, "pull", image]
         env = {**self.m.env, **self.env}
         with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
             try:

@@ -26,24 +26,55 @@ def engine(m: Machine) -> Done:
     asked = m.env.get("DOCKER_HOST", "")
     if asked and asked != own:
         if answers(m, asked):
-            return _found(asked, "the engine that DOCKER_HOST names")
+            return _found(m, asked, "the engine that DOCKER_HOST names")
         raise StepError(f"DOCKER_HOST={asked} does not answer: start that engine, or unset DOCKER_HOST")
     for host in (DEFAULT_HOST, _context_host(m)):
         if host and host != own and answers(m, host):
-            return _found(host, f"the engine at {host}")
+            return _found(m, host, f"the engine at {host}")
     try:
         return _private(m, own)
     except StepError as err:
-        return Done(detail=f"no containers, jobs run as processes instead. {err}", env={"LONGHAUL_RUNTIME": "process"})
+        return Done(detail=f"no containers, jobs run as processes instead. {err}")
 
 
-def _found(host: str, what: str) -> Done:
-    return Done(detail=what, env={"DOCKER_HOST": host, "LONGHAUL_RUNTIME": "container"})
+def _found(m: Machine, host: str, what: str) -> Done:
+    client = _client(m, host)
+    ours = m.local / "bin" / "docker"
+    if str(client) == shutil.which("docker", path=_path(m)):
+        ours.unlink(missing_ok=True)
+    elif not ours.exists() or ours.resolve() != client.resolve():
+        ours.parent.mkdir(exist_ok=True)
+        ours.unlink(missing_ok=True)
+        ours.symlink_to(client)
+        say("docker", f"{client} goes first on PATH: the docker command before it cannot build here")
+    return Done(detail=what, env={"DOCKER_HOST": host}, program=client)
+
+
+def _client(m: Machine, host: str) -> Path:
+    """The first docker command on PATH that this engine understands and that can build with BuildKit."""
+    folders = [Path(folder) for folder in _path(m).split(os.pathsep) if folder]
+    candidates = [folder / "docker" for folder in folders if (folder / "docker").exists()]
+    for candidate in candidates:
+        with contextlib.suppress(StepError):
+            argv = [candidate, "--host", host, "version", "--format", "{{.Client.Version}}"]
+            version = call(m, "docker", argv, timeout_s=30).strip().splitlines()[-1]
+            # up to 20.10 the client had BuildKit built in; since then it is the buildx plugin
+            if int(version.split(".")[0]) > 20:
+                call(m, "docker", [candidate, "buildx", "version"], timeout_s=30)
+            return candidate
+    found = ", ".join(map(str, candidates)) or "none"
+    raise StepError(f"no docker command that can build (found: {found}): install docker.io, or the buildx plugin")
+
+
+def _path(m: Machine) -> str:
+    """PATH without what an earlier set-up put there."""
+    folders = m.env.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(folder for folder in folders if Path(folder) != m.local / "bin")
 
 
 def _private(m: Machine, host: str) -> Done:
     if answers(m, host):
-        return _found(host, f"the private engine at {socket_path(m)}")
+        return _found(m, host, f"the private engine at {socket_path(m)}")
     if not m.is_root:
         raise StepError(
             "To have containers, install Docker and let this user reach it (docs.docker.com/engine/install)"
@@ -51,12 +82,12 @@ def _private(m: Machine, host: str) -> Done:
     apt.install(m, "docker", ["docker.io"])
     if answers(m, DEFAULT_HOST):
         # where the init system is alive, Debian's package has just started an engine of its own
-        return _found(DEFAULT_HOST, "Debian's own engine, installed just now")
+        return _found(m, DEFAULT_HOST, "Debian's own engine, installed just now")
     with lock(m, "docker", "docker"):
         if not answers(m, host):
             _clear_dead(m)
             _start(m, host)
-    return _found(host, f"the private engine at {socket_path(m)} (stop it with: make docker-down)")
+    return _found(m, host, f"the private engine at {socket_path(m)} (stop it with: make docker-down)")
 
 
 def socket_path(m: Machine) -> Path:

@@ -79,6 +79,7 @@ def _go_version(m: Machine, program: str) -> tuple[int, ...]:
 
 
 def engine_home(m: Machine) -> Path:
+    """Where the engine of our version lies: bin/pulumi, as in Pulumi's own archives."""
     return m.cache / "engine" / ENGINE_VERSION
 
 
@@ -86,38 +87,47 @@ def language_home(m: Machine) -> Path:
     return m.cache / "language" / LANGUAGE_VERSION
 
 
+def built(m: Machine) -> bool:
+    """Whether both builds are done, so that no Go is needed."""
+    programs = (engine_home(m) / "bin" / "pulumi", language_home(m) / "bin" / "pulumi-language-python")
+    return all(program.exists() for program in programs)
+
+
 def engine(m: Machine, go_program: Path) -> Done:
     """Build the engine once per version; every checkout of this user shares it."""
     home = engine_home(m)
     with lock(m, "engine", "engine"):
-        if not (home / "pulumi").exists():
+        if not (home / "bin" / "pulumi").exists():
             say("engine", f"building pulumi {ENGINE_VERSION} from its Go module (3-6 min on 2 cores, once)")
             flags = f"-s -w -X {_VERSION_VARIABLE}=v{ENGINE_VERSION}"
-            build_folder(home, lambda draft: _build(m, go_program, "engine", _ENGINE_PACKAGE, draft / "pulumi", flags))
-    _link(m, home / "pulumi")
-    return Done(detail=f"pulumi {ENGINE_VERSION} in {home}", path=(home,), program=home / "pulumi")
+            build_folder(
+                home, lambda draft: _build(m, go_program, "engine", _ENGINE_PACKAGE, draft / "bin" / "pulumi", flags)
+            )
+    program = home / "bin" / "pulumi"
+    _link(m, program)
+    return Done(detail=f"pulumi {ENGINE_VERSION} in {home}", path=(program.parent,), program=program)
 
 
 def language_host(m: Machine, go_program: Path) -> Done:
     """Build the Python language host, which the plain `pulumi` command needs; the Automation API does not."""
     home = language_home(m)
     with lock(m, "language", "language"):
-        if not (home / "pulumi-language-python").exists():
+        if not (home / "bin" / "pulumi-language-python").exists():
             say("language", f"building pulumi-language-python {LANGUAGE_VERSION} (1 min, once)")
             build_folder(home, lambda draft: _build_language(m, go_program, draft))
     for name in ("pulumi-language-python", "pulumi-language-python-exec"):
-        _link(m, home / name)
-    return Done(detail=f"pulumi-language-python {LANGUAGE_VERSION} in {home}", path=(home,))
+        _link(m, home / "bin" / name)
+    return Done(detail=f"pulumi-language-python {LANGUAGE_VERSION} in {home}", path=(home / "bin",))
 
 
 def _build_language(m: Machine, go_program: Path, draft: Path) -> None:
     package = f"{_SDK_MODULE}/python/cmd/pulumi-language-python"
     flags = f"-s -w -X {_SDK_MODULE}/go/common/version.Version=v{LANGUAGE_VERSION}"
-    _build(m, go_program, "language", package, draft / "pulumi-language-python", flags)
+    _build(m, go_program, "language", package, draft / "bin" / "pulumi-language-python", flags)
     # the script that the host starts for every program: part of the module, but not executable in Go's cache
     argv: list[str | Path] = [go_program, "list", "-m", "-f", "{{.Dir}}", _SDK_MODULE]
     module = call(m, "language", argv, timeout_s=120, env=_GO_ENV, cwd=m.root / "tools" / "language").strip()
-    script = draft / "pulumi-language-python-exec"
+    script = draft / "bin" / "pulumi-language-python-exec"
     shutil.copyfile(Path(module.splitlines()[-1], "python", "cmd", script.name), script)
     script.chmod(0o755)
 

@@ -44,7 +44,7 @@ def steps(m: Machine) -> list[Step]:
         Step(
             name="base image",
             needs=("docker",),
-            run=lambda m, before: base_image.base_image(m, dict(before["docker"].env)),
+            run=lambda m, before: base_image.base_image(m, before["docker"].program, dict(before["docker"].env)),
         ),
     ]
     found = engine.ready_made(m)
@@ -63,10 +63,7 @@ def steps(m: Machine) -> list[Step]:
 
 
 def _builds(m: Machine) -> list[Step]:
-    built = (engine.engine_home(m) / "pulumi").exists() and (
-        engine.language_home(m) / "pulumi-language-python"
-    ).exists()
-    if built:  # then no Go is looked for, let alone installed
+    if engine.built(m):  # then no Go is looked for, let alone installed
         return [
             Step(name="engine", run=lambda m, before: engine.engine(m, Path("go"))),
             Step(name="language", run=lambda m, before: engine.language_host(m, Path("go"))),
