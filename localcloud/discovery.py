@@ -12,7 +12,21 @@ from localcloud.errors import violations
 from localcloud.schema import Checker, snake
 
 SYSTEM_PARAMETERS = frozenset(
-    ["alt", "fields", "key", "prettyPrint", "quotaUser", "access_token", "oauth_token", "callback", "uploadType", "upload_protocol", "userIp", "upload_id", "xgafv"]
+    [
+        "alt",
+        "fields",
+        "key",
+        "prettyPrint",
+        "quotaUser",
+        "access_token",
+        "oauth_token",
+        "callback",
+        "uploadType",
+        "upload_protocol",
+        "userIp",
+        "upload_id",
+        "xgafv",
+    ]
 )
 """https://cloud.google.com/apis/docs/system-parameters (2026-11); each also with a leading $ or `$.`."""
 

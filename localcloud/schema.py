@@ -190,7 +190,9 @@ def _integer(value: Any, form: str, path: str, found: Found) -> int | None:
     number: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
         number = value
-    elif (isinstance(value, float) and value.is_integer()) or (isinstance(value, str) and re.fullmatch(r"-?\d+", value)):
+    elif (isinstance(value, float) and value.is_integer()) or (
+        isinstance(value, str) and re.fullmatch(r"-?\d+", value)
+    ):
         number = int(value)
     if number is None or not low <= number <= high:
         found.append((path, _invalid(path, f"TYPE_{form.upper()}", value)))

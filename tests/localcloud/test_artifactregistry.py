@@ -1,0 +1,116 @@
+import httpx
+import pytest
+from google.api_core.client_options import ClientOptions
+from google.api_core.exceptions import BadRequest, Conflict, NotFound
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import artifactregistry_v1
+from google.iam.v1 import iam_policy_pb2, policy_pb2
+from localcloud_support import push
+
+from localcloud.testing import LocalCloud
+
+PARENT = "projects/demo-project/locations/europe-west1"
+
+
+@pytest.fixture(scope="module")
+def client(cloud: LocalCloud) -> artifactregistry_v1.ArtifactRegistryClient:
+    options = ClientOptions(api_endpoint=cloud.url("artifactregistry"))
+    return artifactregistry_v1.ArtifactRegistryClient(
+        credentials=AnonymousCredentials(), transport="rest", client_options=options
+    )
+
+
+def make(
+    client: artifactregistry_v1.ArtifactRegistryClient, name: str, **fields: object
+) -> artifactregistry_v1.Repository:
+    repository = artifactregistry_v1.Repository(format_="DOCKER", **fields)
+    return client.create_repository(parent=PARENT, repository=repository, repository_id=name).result(timeout=10)
+
+
+def test_a_repository_is_created_read_changed_listed_and_deleted(
+    client: artifactregistry_v1.ArtifactRegistryClient,
+) -> None:
+    keep = artifactregistry_v1.CleanupPolicy(
+        action="KEEP", most_recent_versions=artifactregistry_v1.CleanupPolicyMostRecentVersions(keep_count=5)
+    )
+    made = make(client, "first", description="images", labels={"team": "a"}, cleanup_policies={"keep": keep})
+    assert made.name == f"{PARENT}/repositories/first"
+    assert made.mode == artifactregistry_v1.Repository.Mode.STANDARD_REPOSITORY
+
+    made.description = "more images"
+    mask = {"paths": ["description"]}
+    changed = client.update_repository(repository=made, update_mask=mask)
+    assert (changed.description, changed.labels["team"]) == ("more images", "a")
+    assert changed.cleanup_policies["keep"].most_recent_versions.keep_count == 5
+
+    assert "first" in [item.name.rpartition("/")[2] for item in client.list_repositories(parent=PARENT)]
+    client.delete_repository(name=made.name).result(timeout=10)
+    with pytest.raises(NotFound):
+        client.get_repository(name=made.name)
+
+
+def test_what_the_cloud_refuses_is_refused(client: artifactregistry_v1.ArtifactRegistryClient) -> None:
+    make(client, "taken")
+    with pytest.raises(Conflict, match="the repository already exists"):
+        make(client, "taken")
+    with pytest.raises(BadRequest, match="repository ID"):
+        make(client, "Bad_Id")
+    with pytest.raises(BadRequest, match="format"):
+        client.create_repository(parent=PARENT, repository={}, repository_id="nothing")
+    with pytest.raises(BadRequest, match="nowhere-9"):
+        client.create_repository(
+            parent="projects/demo-project/locations/nowhere-9", repository={"format_": "DOCKER"}, repository_id="x"
+        )
+
+
+def test_the_provider_s_snake_case_query_and_synchronous_patch_work(cloud: LocalCloud) -> None:
+    base = f"{cloud.url('artifactregistry')}/v1/{PARENT}/repositories"
+    body = {"format": "DOCKER", "mode": "STANDARD_REPOSITORY", "labels": {"goog-pulumi-provisioned": "true"}}
+    operation = httpx.post(f"{base}?alt=json&repository_id=snake", json=body).json()
+    assert operation["done"] is True
+    assert httpx.get(f"{cloud.url('artifactregistry')}/v1/{operation['name']}").json()["done"] is True
+    patched = httpx.patch(f"{base}/snake?alt=json&updateMask=description", json={**body, "description": "d"}).json()
+    assert patched["description"] == "d"
+    assert "done" not in patched
+    assert "cleanupPolicyDryRun" not in patched
+
+
+def test_a_policy_is_kept_and_goes_with_its_repository(client: artifactregistry_v1.ArtifactRegistryClient) -> None:
+    name = make(client, "guarded").name
+    binding = policy_pb2.Binding(role="roles/artifactregistry.reader", members=["user:reader@example.com"])
+    client.set_iam_policy(
+        iam_policy_pb2.SetIamPolicyRequest(resource=name, policy=policy_pb2.Policy(bindings=[binding]))
+    )
+    read = client.get_iam_policy(iam_policy_pb2.GetIamPolicyRequest(resource=name))
+    assert list(read.bindings[0].members) == ["user:reader@example.com"]
+    client.delete_repository(name=name).result(timeout=10)
+    make(client, "guarded")
+    assert not client.get_iam_policy(iam_policy_pb2.GetIamPolicyRequest(resource=name)).bindings
+
+
+def test_pushed_images_are_listed_with_digest_tags_and_times(
+    cloud: LocalCloud, client: artifactregistry_v1.ArtifactRegistryClient
+) -> None:
+    name = make(client, "pushed").name
+    digest = push(cloud.url("registry"), "demo-project/pushed/group/app", "v1")
+    (image,) = client.list_docker_images(parent=name)
+    assert image.uri == f"europe-west1-docker.pkg.dev/demo-project/pushed/group/app@{digest}"
+    assert list(image.tags) == ["v1"]
+    assert image.build_time.year == 2026
+    assert client.get_docker_image(name=image.name).uri == image.uri
+    (package,) = client.list_packages(parent=name)
+    (version,) = client.list_versions(parent=package.name)
+    assert version.name.endswith(digest)
+    assert client.get_repository(name=name).size_bytes > 0
+
+
+def test_deleting_a_repository_deletes_its_images(
+    cloud: LocalCloud, client: artifactregistry_v1.ArtifactRegistryClient
+) -> None:
+    name = make(client, "gone").name
+    digest = push(cloud.url("registry"), "demo-project/gone/app", "v1", b"only here")
+    before = cloud.control("GET", "/status")["parts"]["registry"]["blobs"]
+    client.delete_repository(name=name).result(timeout=10)
+    make(client, "gone")
+    assert httpx.get(f"{cloud.url('registry')}/v2/demo-project/gone/app/manifests/{digest}").status_code == 404
+    assert cloud.control("GET", "/status")["parts"]["registry"]["blobs"] < before
