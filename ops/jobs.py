@@ -74,6 +74,9 @@ class CloudRunJob:
             if exc.code not in (400, 404):
                 raise
 
+    def tidy(self, names: Mapping[str, str]) -> None:
+        """Nothing of a job is on this machine."""
+
     def logs(self, names: Mapping[str, str], *, follow: Follow | None = None) -> Iterator[LogLine]:
         execution = names["execution"].rpartition("/")[2]
         where = f'resource.type="cloud_run_job" AND labels."run.googleapis.com/execution_name"="{execution}"'

@@ -70,6 +70,8 @@ def wait(
 def settle(run: Run, target: Target) -> Run:
     """Write down whatever is missing of a run's end and return the run as it is then."""
     reap_now(run, target)
+    if is_known(run):
+        target.platform.tidy(names_of(run))
     return runs.load(run.store, index_object(run.index.system, run.run_id)) or run
 
 
@@ -107,6 +109,7 @@ def cancel(run: Run, target: Target, *, within_s: float = 60, sleep: Callable[[f
     if view.phase != Phase.SUCCEEDED:
         view = replace(view, phase=Phase.CANCELLED)
     reap(run, view, datetime.now(UTC))
+    target.platform.tidy(names_of(run))
     return runs.load(run.store, index_object(run.index.system, run.run_id)) or run
 
 

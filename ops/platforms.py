@@ -70,6 +70,9 @@ class Platform(Protocol):
     def logs(self, names: Mapping[str, str], *, follow: "Follow | None" = None) -> Iterator[LogLine]:
         """Yield the log, oldest first; with `follow`, until that says stop."""
 
+    def tidy(self, names: Mapping[str, str]) -> None:
+        """Remove from this machine what a run that has ended left behind; the platform's own records stay."""
+
 
 class Follow(Protocol):
     """Asked by a follower between two looks."""

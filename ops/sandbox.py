@@ -79,6 +79,8 @@ class ContainerSandbox:
         self._docker(["stop", "--time", str(_STOP_S), names["container"]])
 
     def logs(self, names: Mapping[str, str], *, follow: Follow | None = None) -> Iterator[LogLine]:
+        if self.view(names).phase == Phase.GONE:
+            return
         command = [self._binary(), "logs", *(["--follow"] if follow else []), names["container"]]
         with subprocess.Popen(  # noqa: S603 - fixed words and a container id
             command,
@@ -91,9 +93,8 @@ class ContainerSandbox:
             for line in client.stdout or ():
                 yield log_line(line)
 
-    def remove(self, names: Mapping[str, str]) -> None:
-        """Remove the container of a run that has ended; its log is in the run's outputs."""
-        if "container" in names and self.view(names).phase.has_ended:
+    def tidy(self, names: Mapping[str, str]) -> None:
+        if self.view(names).phase not in (Phase.PENDING, Phase.RUNNING, Phase.GONE):
             self._docker(["rm", "--volumes", names["container"]], missing_ok=True)
 
     def _binary(self) -> str:
@@ -209,9 +210,8 @@ class ProcessSandbox:
                     return
                 last_look = not follow(_LOG_LOOK_S)
 
-    def remove(self, names: Mapping[str, str]) -> None:
-        """Remove what the process worked in, except its log."""
-        if "log" in names:
+    def tidy(self, names: Mapping[str, str]) -> None:
+        if self.view(names).phase != Phase.RUNNING:
             shutil.rmtree(Path(names["log"]).parent / "run", ignore_errors=True)
 
 

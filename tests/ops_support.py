@@ -16,6 +16,7 @@ class FakePlatform:
     refuses: str = ""
     started: list[Mapping[str, str]] = field(default_factory=list)
     tokens: dict[str, dict[str, str]] = field(default_factory=dict)
+    tidied: list[Mapping[str, str]] = field(default_factory=list)
     on_cancel: Callable[[], None] | None = None
 
     def start(self, run_id: str, token: str, env: Mapping[str, str]) -> dict[str, str]:
@@ -34,6 +35,9 @@ class FakePlatform:
     def cancel(self, names: Mapping[str, str]) -> None:
         if self.on_cancel is not None:
             self.on_cancel()
+
+    def tidy(self, names: Mapping[str, str]) -> None:
+        self.tidied.append(names)
 
     def logs(self, names: Mapping[str, str], *, follow: Follow | None = None) -> Iterator[LogLine]:
         yield LogLine(time="", severity="INFO", message="hello")

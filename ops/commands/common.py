@@ -41,6 +41,10 @@ class App:
         """Tell a person something that is not the result."""
         self.err.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    def tell(self, text: str, style: str = "") -> None:
+        """Print a line of the result as it is: no wrapping, no colours of its own."""
+        self.out.print(text, style=style or None, highlight=False, markup=False, soft_wrap=True)
+
     def print_json(self, document: Any) -> None:
         """Print the one JSON document of this call."""
         self.out.file.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")

@@ -16,9 +16,9 @@ def doctor(context: typer.Context, as_json: JsonOption = False, stack: StackOpti
         findings.append(finding)
         if not as_json:
             mark = "ok  " if finding.ok else "FAIL"
-            app.out.print(f"{mark} {finding.name}: {finding.detail}", markup=False, highlight=False, soft_wrap=True)
+            app.tell(f"{mark} {finding.name}: {finding.detail}")
             if finding.remedy:
-                app.out.print(f"     -> {finding.remedy}", markup=False, highlight=False, soft_wrap=True)
+                app.tell(f"     -> {finding.remedy}")
     if as_json:
         app.print_json([asdict(finding) for finding in findings])
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)

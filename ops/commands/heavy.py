@@ -224,16 +224,16 @@ def show(app: App, result: "Result", target: "Target", decision: "Decision | Non
             table.add_row(name, value)
         app.out.print(table)
     if result.error:
-        app.out.print(f"{result.error['code']}: {result.error['message']}", style="bold red", markup=False)
-        app.out.print(f"  {result.error['hint']}", markup=False, highlight=False)
+        app.tell(f"{result.error['code']}: {result.error['message']}", style="bold red")
+        app.tell(f"  {result.error['hint']}")
         for line in list(result.error.get("log_tail") or ())[-5:]:
-            app.out.print(f"  | {line}", markup=False, highlight=False)
+            app.tell(f"  | {line}")
     limit = f" of {result.memory_limit_mib:,}" if result.memory_limit_mib else ""
     peak = f", peak memory {result.peak_memory_mib:,}{limit} MiB" if result.peak_memory_mib else ""
-    app.out.print(f"{result.run_id} {result.state} in {duration(result.seconds)}{peak}", markup=False, highlight=False)
+    app.tell(f"{result.run_id} {result.state} in {duration(result.seconds)}{peak}")
     shape = f"{target.cpu:g} vCPU, {target.memory_gib:g} GiB"
     price = f"cost {usd(result.cost_usd)} at list price of {AS_OF} ({shape}, one minute at least)"
     if result.place == "sandbox":
         price = f"cost nothing here; as a job of 8 vCPU and 32 GiB {usd(result.cost_usd)} at list price of {AS_OF}"
-    app.out.print(price, markup=False, highlight=False)
-    app.out.print(f"{len(result.files)} files in {result.folder}", markup=False, highlight=False, soft_wrap=True)
+    app.tell(price)
+    app.tell(f"{len(result.files)} files in {result.folder}")

@@ -49,13 +49,11 @@ def status(context: typer.Context, as_json: JsonOption = False, stack: LocalStac
     if as_json:
         app.print_json(found)
     else:
-        app.out.print(
-            "up" if found["up"] else "down", f"process {found['pid']}" if found["up"] else "", highlight=False
-        )
+        app.tell(f"up, process {found['pid']}" if found["up"] else "down")
         for name, port in sorted(cloud.ports().items(), key=lambda item: item[1]):
-            app.out.print(f"  {port}  {name}", highlight=False)
+            app.tell(f"  {port}  {name}")
         for warning in (found.get("status") or {}).get("warnings", []):
-            app.out.print(f"  ! {warning}", markup=False, highlight=False)
+            app.tell(f"  ! {warning}")
     raise typer.Exit(0 if found["up"] else 1)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.commands.common import DEFAULT_STACK, App, JsonOption, StackOption, app_of
+from ops.commands.common import DEFAULT_STACK, App, JsonOption, StackOption, app_of, flat
 from ops.errors import BadRequest, OpsError
 
 if TYPE_CHECKING:
@@ -116,11 +116,10 @@ def _print_rows(app: App, rows: Sequence[dict[str, Any]], *, one: bool) -> None:
     from ops.progress import duration
 
     if one:
-        table = Table(box=None, show_header=False)
-        for name, value in rows[0].items():
-            if value not in ("", 0, {}, None):
-                table.add_row(name, str(value))
-        app.out.print(table, markup=False)
+        shown = {name: value for name, value in flat(rows[0]).items() if value not in ("", "0", "None")}
+        width = max(len(name) for name in shown)
+        for name, value in shown.items():
+            app.tell(f"{name:<{width}}  {value}")
         return
     if not rows:
         app.say("no runs yet. longhaul run heavy --help")
@@ -283,9 +282,5 @@ def cost(
     billed = max(seconds, prices.MINIMUM_S) if seconds else 0
     formula = f"({cpu:g} vCPU x ${cpu_usd:.7f} + {memory_gib:g} GiB x ${memory_usd:.7f}) x {billed:,.1f} s"
     where = "ran in the sandbox for nothing; as a job " if target.place == Place.SANDBOX else ""
-    app.out.print(f"{run.run_id} {where}{usd(now)} = {formula}", markup=False, highlight=False)
-    app.out.print(
-        f"delayed execution {usd(delayed)}; list prices of {prices.AS_OF}, {prices.RUN_PRICING}",
-        markup=False,
-        highlight=False,
-    )
+    app.tell(f"{run.run_id} {where}{usd(now)} = {formula}")
+    app.tell(f"delayed execution {usd(delayed)}; list prices of {prices.AS_OF}, {prices.RUN_PRICING}")

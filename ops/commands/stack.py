@@ -52,7 +52,7 @@ def preview(
         return
     for step in outcome.steps:
         _print_step(app, step, plan=True)
-    app.out.print(_summary(outcome.changes, plan=True), markup=False, highlight=False)
+    app.tell(_summary(outcome.changes, plan=True))
 
 
 def up(
@@ -79,7 +79,7 @@ def up(
     if outcome.repaired:
         names = ", ".join(outcome.repaired)
         app.say(f"an earlier update of {names} had failed: compared with what is really there, and sent again")
-    app.out.print(_summary(outcome.changes), markup=False, highlight=False)
+    app.tell(_summary(outcome.changes))
 
 
 def refresh(
@@ -94,7 +94,7 @@ def refresh(
     if as_json:
         _print_json(app, outcome)
         return
-    app.out.print(_summary(outcome.changes), markup=False, highlight=False)
+    app.tell(_summary(outcome.changes))
 
 
 def destroy(
@@ -113,7 +113,7 @@ def destroy(
     if as_json:
         _print_json(app, outcome)
         return
-    app.out.print(_summary(outcome.changes), markup=False, highlight=False)
+    app.tell(_summary(outcome.changes))
 
 
 def unlock(context: typer.Context, stack: StackOption = DEFAULT_STACK) -> None:
@@ -134,7 +134,7 @@ def images(context: typer.Context, as_json: JsonOption = False, stack: StackOpti
         app.print_json(found)
         return
     for system, image in found.items():
-        app.out.print(f"{system}  {image}", markup=False, highlight=False, soft_wrap=True)
+        app.tell(f"{system}  {image}")
 
 
 def env(context: typer.Context, stack: StackOption = DEFAULT_STACK) -> None:
