@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from localcloud import operations
+from localcloud.apis import run_v1
+from localcloud.apis.forward import Forward
 from localcloud.discovery import Discovery
-from localcloud.errors import ApiError, failed_precondition, invalid
+from localcloud.errors import ApiError, invalid
 from localcloud.iam.routes import policy_routes
 from localcloud.run import names
 from localcloud.run import settings as run_settings
@@ -79,7 +81,7 @@ async def _answer(call: Call, job: dict[str, Any], error: ApiError | None, token
     if token and error is None and not call.query.get("validateOnly"):
         name = f"{job['name']}/executions/{names.execution_id(names.short(job['name']), token)}"
         if executor(call).executions.find(name) is None:
-            _launch(call, job, {}, token)
+            executor(call).run(job, {}, call.principal, token)
             job = executor(call).jobs.get(job["name"])
     return _done(call, JOB, job, error)
 
@@ -106,55 +108,21 @@ async def delete_job(call: Call) -> dict[str, Any]:
     run.jobs.check_etag(job, call.query.get("etag"))
     gone = job | {"deleteTime": call.cloud.clock.timestamp()}
     if not call.query.get("validateOnly"):
-        for execution in run.executions.newest_first(name):
-            _delete_execution(run, execution)
-        with call.cloud.store.transaction():
-            run.jobs.delete(name)
-            call.cloud.iam.delete_policy(name)
+        run.delete_job(name)
     return _done(call, JOB, gone)
-
-
-def _delete_execution(run: Executor, execution: dict[str, Any]) -> None:
-    if "completionTime" in execution:
-        run.executions.delete(execution["name"])
-    else:
-        run.cancel(execution["name"], delete=True)
 
 
 @API.method(f"{_JOBS}.run", permission="run.jobs.run")
 async def run_job(call: Call) -> dict[str, Any]:
-    return start(call, call.params["name"], call.body)
-
-
-def start(call: Call, name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Start an execution and return its operation, which is done when the execution has ended."""
-    overrides = body.get("overrides") or {}
+    name, overrides, run = call.params["name"], call.body.get("overrides") or {}, executor(call)
     if overrides:
         call.require("run.jobs.runWithOverrides", name)
-    run = executor(call)
     job = run.jobs.get(name)
-    run.jobs.check_etag(job, body.get("etag"))
-    check_overrides(overrides, job["template"]["template"])
-    if body.get("validateOnly"):
+    run.jobs.check_etag(job, call.body.get("etag"))
+    if call.body.get("validateOnly"):
+        check_overrides(overrides, job["template"]["template"])
         return _done(call, JOB, job)
-    operation = _launch(call, job, overrides)
-    if call.cloud.faults.doubled():
-        _launch(call, job, overrides)  # the second delivery of the same request
-    return operation
-
-
-def _launch(call: Call, job: dict[str, Any], overrides: dict[str, Any], token: str = "") -> dict[str, Any]:
-    run = executor(call)
-    with call.cloud.store.transaction():
-        execution = run.executions.create(job, overrides, call.principal, token)
-        run.jobs.ran(execution)
-        body = {"@type": EXECUTION} | execution
-        operation = call.cloud.operations.start("run", names.parent_of(job["name"]), body)
-        record = run.executions.record(execution["name"])
-        record["operations"].append(operation["name"])
-        run.executions.put(record)
-    run.launch(execution["name"])
-    return operation
+    return run.run(job, overrides, call.principal)
 
 
 @API.method(f"{_EXECUTIONS}.get", permission="run.executions.get", on=_job)
@@ -177,27 +145,18 @@ async def delete_execution(call: Call) -> dict[str, Any]:
     execution = run.executions.record(name)["resource"]
     run.jobs.check_etag(execution, call.query.get("etag"))
     if not call.query.get("validateOnly"):
-        _delete_execution(run, execution)
+        run.delete_execution(name)
     return _done(call, EXECUTION, execution | {"deleteTime": call.cloud.clock.timestamp()})
 
 
 @API.method(f"{_EXECUTIONS}.cancel", permission="run.executions.cancel", on=_job)
 async def cancel_execution(call: Call) -> dict[str, Any]:
-    return cancel(call, call.params["name"], call.body)
-
-
-def cancel(call: Call, name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Cancel an execution and return the operation, which is done when its tasks have stopped."""
-    run = executor(call)
+    run, name = executor(call), call.params["name"]
     execution = run.executions.record(name)["resource"]
-    run.jobs.check_etag(execution, body.get("etag"))
-    if "completionTime" in execution:
-        raise failed_precondition(f"Execution '{names.short(name)}' has already completed and cannot be cancelled.")
-    if body.get("validateOnly"):
+    run.jobs.check_etag(execution, call.body.get("etag"))
+    if call.body.get("validateOnly"):
         return _done(call, EXECUTION, execution)
-    operation = call.cloud.operations.start("run", names.parent_of(name), {"@type": EXECUTION} | execution)
-    run.cancel(name, operation=operation["name"])
-    return operation
+    return run.cancel_on_request(name)
 
 
 @API.method(f"{_TASKS}.get", permission="run.tasks.get", on=_job)
@@ -221,11 +180,9 @@ policy_routes(API, _JOBS, "run.jobs", exists=_exists)
 operations.register(API, "run.projects.locations")
 
 
-def app(cloud: "Cloud") -> App:
-    from localcloud.apis import run_v1
-
+def app(cloud: "Cloud") -> Forward:
     cloud.parts["run"] = Executor(cloud, run_settings.from_settings(cloud.settings))
-    return App(cloud, [API, run_v1.API])
+    return Forward(cloud, App(cloud, [API, run_v1.API]), "run")
 
 
 def services(cloud: "Cloud") -> list[Service]:

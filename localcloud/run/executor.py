@@ -6,18 +6,20 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
-from localcloud.errors import ApiError
+from localcloud.errors import ApiError, failed_precondition
 from localcloud.run import names
 from localcloud.run.course import Course
 from localcloud.run.executions import TYPE, Executions
-from localcloud.run.jobs import Jobs
+from localcloud.run.jobs import Job, Jobs
 from localcloud.run.registry import Registry
 from localcloud.run.settings import RunSettings
+from localcloud.run.validate import check_overrides
 from localcloud.runtime.base import Found, Runtime, RuntimeUnavailable
 from localcloud.runtime.choose import Unavailable, choose
 
 if TYPE_CHECKING:
     from localcloud.cloud import Cloud
+    from localcloud.identity import Principal
 
 log = logging.getLogger("localcloud.run")
 
@@ -96,9 +98,56 @@ class Executor:
         await self.registry.ready()
         await self.runtime.prepare(self.registry.local(image))
 
-    def launch(self, name: str) -> None:
-        """Start the course of a stored execution."""
-        self._launch(name, {})
+    def run(self, job: Job, overrides: dict[str, Any], caller: "Principal", token: str = "") -> dict[str, Any]:
+        """Start an execution of a job.
+
+        Returns:
+            Its operation, which is done when the execution has ended.
+
+        Raises:
+            ApiError: 400, the overrides do not fit the job.
+        """
+        check_overrides(overrides, job["template"]["template"])
+        operation = self._accept(job, overrides, caller, token)
+        if not token and self.cloud.faults.doubled():
+            self._accept(job, overrides, caller, token)  # the second delivery of the same request
+        return operation
+
+    def _accept(self, job: Job, overrides: dict[str, Any], caller: "Principal", token: str) -> dict[str, Any]:
+        with self.cloud.store.transaction():
+            execution = self.executions.create(job, overrides, caller, token)
+            self.jobs.ran(execution)
+            operation = self.cloud.operations.start("run", names.parent_of(job["name"]), {"@type": TYPE} | execution)
+            record = self.executions.record(execution["name"])
+            record["operations"].append(operation["name"])
+            self.executions.put(record)
+        self._launch(execution["name"], {})
+        return operation
+
+    def delete_job(self, name: str) -> None:
+        """Delete a job with its executions; those that run are stopped first. Raises ApiError 404."""
+        self.jobs.get(name)
+        for execution in self.executions.newest_first(name):
+            self.delete_execution(execution["name"])
+        with self.cloud.store.transaction():
+            self.jobs.delete(name)
+            self.cloud.iam.delete_policy(name)
+
+    def delete_execution(self, name: str) -> None:
+        """Delete an execution, once it has been stopped if it runs. Raises ApiError 404."""
+        if "completionTime" in self.executions.record(name)["resource"]:
+            self.executions.delete(name)
+        else:
+            self.cancel(name, delete=True)
+
+    def cancel_on_request(self, name: str) -> dict[str, Any]:
+        """Cancel, and return the operation that is done when the tasks have stopped. Raises ApiError 400, 404."""
+        execution = self.executions.record(name)["resource"]
+        if "completionTime" in execution:
+            raise failed_precondition(f"Execution '{names.short(name)}' has already completed and cannot be cancelled.")
+        operation = self.cloud.operations.start("run", names.parent_of(name), {"@type": TYPE} | execution)
+        self.cancel(name, operation=operation["name"])
+        return operation
 
     def _launch(self, name: str, earlier: dict[str, Found]) -> None:
         course = Course(self, name, earlier)
