@@ -19,7 +19,7 @@ python:
 	  || { echo "Python 3.11 or newer is needed as $(PYTHON): install python3, or call make PYTHON=/path/to/python3.11" >&2; exit 1; }
 
 .PHONY: setup
-setup: python ## install and build what is missing on this machine (first call 4-8 min, then seconds)
+setup: python ## install and build what is missing on this machine (first call 3-8 min, then seconds)
 	@$(PYTHON) -m tools.setup
 
 .PHONY: environment
@@ -48,6 +48,10 @@ snapshots: environment ## write the snapshots of the stacks anew; the diff is th
 demo: setup ## local cloud, `pulumi up` of the local stack, one run on 336,776 rows
 	@$(LOCAL) $(PYTHON) -m tools.demo
 
+.PHONY: images
+images: setup ## build the heavy runner's image for the sandbox, without a stack
+	@$(LOCAL) $(PYTHON) -m tools.images
+
 .PHONY: local-up
 local-up: setup ## start the local cloud
 	@$(LOCAL) longhaul local up
@@ -61,12 +65,12 @@ local-status: environment ## what runs of the local cloud
 	@$(LOCAL) longhaul local status
 
 .PHONY: preview
-preview: local-up ## pulumi preview of the local stack
+preview: local-up ## what `up` would change in the local stack
 	@$(LOCAL) longhaul preview --stack local
 
 .PHONY: up
 up: local-up ## pulumi up of the local stack
-	@$(LOCAL) longhaul up --stack local
+	@$(LOCAL) longhaul up --stack local --yes
 
 .PHONY: bench
 bench: bench-localcloud ## the benchmarks of a few minutes each; bench-heavy is apart

@@ -56,7 +56,7 @@ def _client(m: Machine, host: str) -> Path:
     candidates = [folder / "docker" for folder in folders if (folder / "docker").exists()]
     for candidate in candidates:
         with contextlib.suppress(StepError):
-            argv = [candidate, "--host", host, "version", "--format", "{{.Client.Version}}"]
+            argv: list[str | Path] = [candidate, "--host", host, "version", "--format", "{{.Client.Version}}"]
             version = call(m, "docker", argv, timeout_s=30).strip().splitlines()[-1]
             # up to 20.10 the client had BuildKit built in; since then it is the buildx plugin
             if int(version.split(".")[0]) > 20:

@@ -145,8 +145,8 @@ def main() -> int:
     m = machine(Path(__file__).resolve().parent.parent, os.environ)
     start = time.monotonic()
     plan = steps(m) if only is None else _only(steps(m), only)
-    if only is None:
-        print("set-up: a first call takes 4-8 min on 2 cores, most of it the build of Pulumi's engine; then seconds")
+    if only is None and any(step.name == "go" for step in plan):
+        print("set-up: a first call takes 3-8 min on 2 cores, most of it the build of Pulumi's engine; then seconds")
     try:
         done = run(m, plan)
     except KeyboardInterrupt:
