@@ -46,7 +46,9 @@ class Faults:
 
     def update(self, changes: dict[str, Any]) -> None:
         """Raises TypeError for an unknown key, ValueError for a value out of range."""
-        lists = {key: tuple(value) if isinstance(value, list) else value for key, value in changes.items()}
+        lists: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in changes.items()
+        }
         self.settings = replace(self.settings, **lists)
         self._random = random.Random(self.settings.seed)  # noqa: S311 - faults, not secrets
 

@@ -89,7 +89,8 @@ class Logs:
 
 
 def _where(project: str, bounds: Bounds) -> tuple[list[str], list[Any]]:
-    where, values = ["project = ?"], [project]
+    where = ["project = ?"]
+    values: list[Any] = [project]
     if bounds.since is not None:
         where.append("at >= ?")
         values.append(bounds.since)

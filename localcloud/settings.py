@@ -136,7 +136,8 @@ def from_dict(state: Path, values: dict[str, Any]) -> Settings:
         parts["projects"] = tuple(_project(item) for item in parts["projects"])
     for name, kind in (("faults", FaultSettings), ("runtime", RuntimeSettings), ("logs", LogSettings)):
         if name in parts:
-            parts[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in parts[name].items()})
+            given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in parts[name].items()}
+            parts[name] = kind(**given)
     return Settings(state=state, **parts)
 
 

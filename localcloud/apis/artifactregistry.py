@@ -15,6 +15,7 @@ from localcloud.iam.routes import policy_routes
 from localcloud.regions import ARTIFACT_LOCATIONS
 from localcloud.registry.images import INDEX_TYPES, Images
 from localcloud.registry.names import REPOSITORIES
+from localcloud.schema import camel
 from localcloud.shell import Api, App, Call
 
 api = Api("artifactregistry", Discovery("artifactregistry", "v1"))
@@ -146,7 +147,7 @@ async def patch(call: Call) -> Document:
     name = call.params["name"]
     repository = _require(call, name)
     mask = call.query.get("updateMask") or ",".join(set(call.body) & MUTABLE)
-    roots = {masks.camel(path.partition(".")[0]) for path in mask.split(",") if path}
+    roots = {camel(path.partition(".")[0]) for path in mask.split(",") if path}
     if roots - MUTABLE - {"*"}:
         raise invalid(f"Cannot update {', '.join(sorted(roots - MUTABLE))} of a repository.", "update_mask")
     _check_fields(call.body)
@@ -216,7 +217,7 @@ async def list_docker_images(call: Call) -> Document:
     order = call.query.get("orderBy", "").split()
     listed = [_docker_image(call, *item) for item in _pushed(call)]
     if order:
-        field = masks.camel(order[0])
+        field = camel(order[0])
         if field not in ("uploadTime", "updateTime", "buildTime", "name"):
             raise invalid(f"order_by {order[0]} is not supported.", "order_by")
         listed.sort(key=lambda item: item.get(field, ""), reverse=order[-1].lower() == "desc")

@@ -94,7 +94,7 @@ def _holds(project: dict[str, Any], field: str, value: str) -> bool:
     if field in ("lifecycleState", "state"):
         return value == "ACTIVE"
     if field.startswith("labels."):
-        actual = project.get("labels", {}).get(field.removeprefix("labels."), "")
+        actual: str = project.get("labels", {}).get(field.removeprefix("labels."), "")
     else:
         key = {"id": "projectId", "projectId": "projectId", "name": "name", "displayName": "name"}.get(field)
         if key is None:

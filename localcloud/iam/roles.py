@@ -11,7 +11,7 @@ PAGE = "https://cloud.google.com/iam/docs/roles-permissions/"
 
 def _expand(text: str) -> frozenset[str]:
     """`run.jobs.{get,list} run.jobs.run` -> the permissions."""
-    found = set()
+    found: set[str] = set()
     for word in text.split():
         head, brace, rest = word.partition("{")
         if brace:
