@@ -148,6 +148,8 @@ class Discovery:
     def _take(
         self, spec: dict[str, Any], name: str, value: str, query: dict[str, Any], found: list[tuple[str, str]]
     ) -> None:
+        if spec.get("type") == "boolean":
+            value = value.lower()  # requests writes True, and Google's front end takes it
         checked = self._checker.scalar(spec, value, snake(name), found)
         if spec.get("repeated"):
             query.setdefault(name, []).append(checked)
