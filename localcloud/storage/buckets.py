@@ -140,7 +140,7 @@ class Buckets:
         given = await read_json(call.request)
         if not isinstance(given, dict):
             raise invalid("The body must be a bucket resource.")
-        self._api.discovery.check("Bucket", given)
+        self._api.discovery.check("Bucket", _without_nulls(given))
         for key in ("location", "name"):
             fixed = self._catalogue.bucket(params(call)["bucket"])[key]
             if given.get(key) and str(given[key]).upper() != fixed.upper():
@@ -261,6 +261,12 @@ def merged(current: Any, change: Any) -> Any:
         else:
             base[key] = merged(base.get(key), value)
     return base
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return value
 
 
 def _check_rule(rule: dict[str, Any]) -> None:

@@ -155,6 +155,6 @@ def token(last: str) -> str:
 def from_token(text: str) -> str:
     """Raises ApiError 400."""
     try:
-        return base64.urlsafe_b64decode(text.encode()).decode()
+        return base64.b64decode(text, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         raise bad("Invalid page token.") from None

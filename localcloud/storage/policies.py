@@ -6,7 +6,7 @@ https://cloud.google.com/storage/docs/json_api/v1/buckets/setIamPolicy (2026-11)
 from typing import Any
 
 from localcloud.errors import ApiError, unimplemented
-from localcloud.shell import Api, Call
+from localcloud.shell import Api, Call, read_json
 from localcloud.storage.buckets import PUBLIC_MEMBERS, params
 from localcloud.storage.catalogue import Record
 from localcloud.storage.engine import Storage
@@ -23,7 +23,7 @@ class Policies:
         self._storage = storage
         self._iam = storage.cloud.iam
         api.method("storage.buckets.getIamPolicy")(self.get)
-        api.method("storage.buckets.setIamPolicy")(self.set)
+        api.method("storage.buckets.setIamPolicy", raw=True)(self.set)
         api.method("storage.buckets.testIamPermissions")(self.test)
         for kind in ("bucketAccessControls", "defaultObjectAccessControls", "objectAccessControls"):
             for verb in ("get", "list", "insert", "patch", "update", "delete"):
@@ -43,7 +43,8 @@ class Policies:
     async def set(self, call: Call) -> dict[str, Any]:
         bucket = self._bucket(call)
         self._storage.access.require(call.principal, "storage.buckets.setIamPolicy", bucket["name"])
-        policy = call.body
+        # checked without the document's "required": taking the last binding away sends no bindings at all
+        policy = call.api.discovery.check("Policy", await read_json(call.request))
         bindings = policy.get("bindings", [])
         if bucket["iamConfiguration"]["publicAccessPrevention"] == "enforced" and _public(bindings):
             message = "The member bindings allUsers and allAuthenticatedUsers are not allowed since public access prevention is enforced."

@@ -66,6 +66,7 @@ class Server:
             ("folders.list", "storage#folders"),
         ):
             self.api.method(f"storage.{method}")(self._empty_list(kind))
+        self.api.method("storage.anywhereCaches.list")(self._no_caches)
         self.api.method("storage.projects.serviceAccount.get")(self._service_account)
         self.api.method("storage.projects.hmacKeys.list")(self._hmac_keys)
 
@@ -76,6 +77,11 @@ class Server:
             return {"kind": kind, "items": []}
 
         return answer
+
+    async def _no_caches(self, call: Call) -> dict[str, Any]:
+        """The provider asks before it deletes a bucket, and takes 404 for none."""
+        self.storage.catalogue.bucket(params(call)["bucket"])
+        raise ApiError(404, "NOT_FOUND", "Not Found", "notFound")
 
     async def _service_account(self, call: Call) -> dict[str, Any]:
         project = self.cloud.projects.get(params(call)["projectId"])
