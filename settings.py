@@ -25,6 +25,9 @@ SERVICES = (
 )
 """Services that `longhaul:endpoints` may name."""
 
+WORKLOADS = ("heavy_runner",)
+"""Workloads with an image, which `longhaul:images` may pin."""
+
 SET_BY_STACK = frozenset({"bucket", "image", "memory_mib", "script_timeout_s", "task_timeout_s"})
 """Fields of HeavyRunnerEnv that have a key of their own or follow from resources."""
 
@@ -139,20 +142,22 @@ class Settings:
     def __post_init__(self) -> None:
         if self.force_destroy and self.deletion_protection:
             raise ValueError("force_destroy must be false while deletion_protection is true, got true")
-        _each("labels", self.labels, _LABEL, _LABEL_VALUE, "labels")
+        _each(
+            "labels", self.labels, _LABEL, _LABEL_VALUE, "1..63 lower-case letters, digits, _ and -, as in {team: core}"
+        )
         _each("operators", self.operators, _GRANTEE, _PRINCIPAL, "user:, group:, serviceAccount:… by label")
         _each("image_readers", self.image_readers, _GRANTEE, _PRINCIPAL, "user:, group:, serviceAccount:… by label")
-        _each("images", self.images, r"[a-z][a-z0-9_]*", r"\S+/\S+@sha256:[0-9a-f]{64}", "HOST/PATH@sha256:DIGEST")
+        pins = f"HOST/PATH@sha256:DIGEST by {', '.join(WORKLOADS)}"
+        _each("images", self.images, "|".join(WORKLOADS), r"\S+/\S+@sha256:[0-9a-f]{64}", pins)
         _each("endpoints", self.endpoints, "|".join(SERVICES), _URL, f"http://HOST:PORT by {', '.join(SERVICES)}")
 
     @property
     def registry_host(self) -> str:
         return self.registry or f"{self.region}-docker.pkg.dev"
 
-    @property
-    def container_endpoints(self) -> Endpoints:
-        """The endpoints that containers call."""
-        return Endpoints(**{item.name: self.endpoints.get(item.name) for item in fields(Endpoints)})
+    def endpoints_of(self, *services: str) -> Endpoints:
+        """The endpoints of `services` for a container that calls them."""
+        return Endpoints(**{service: self.endpoints.get(service) for service in services})
 
 
 def load() -> Settings:
@@ -193,7 +198,7 @@ def _parse(
     try:
         return cls(**{**values, **(given or {})})
     except ValueError as error:
-        raise ValueError(f"{here}: {error}") from error
+        raise ValueError(f"{path if path.endswith(':') else f'{here}: '}{error}") from error
 
 
 def _value(hint: Any, value: object, path: str) -> Any:

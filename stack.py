@@ -7,9 +7,10 @@ from typing import Any
 import pulumi
 
 from components import heavy_runner
+from components.checks import one_of
 from components.foundation import Foundation
 from components.heavy_runner import HeavyRunnerJob
-from components.limits import JobShape
+from components.limits import REGIONS, JobShape
 from components.names import derived_id, label_value
 from components.workload_image import WorkloadImage, WorkloadImageArgs
 from settings import HeavyRunner, Settings
@@ -65,6 +66,7 @@ def deploy(s: Settings) -> None:
 
 def check(s: Settings) -> None:
     """Hold every system to the limits of the platform, under the name of its key."""
+    one_of("gcp:region", "location", s.region, REGIONS)
     if (h := s.heavy_runner) is not None:
         JobShape(
             name="longhaul:heavy_runner",
@@ -93,7 +95,7 @@ def _deploy_heavy_runner(
             "task_timeout_s": h.task_timeout_s,
             "script_timeout_s": h.script_timeout_s,
             "max_retries": h.max_retries,
-            "env": {**h.env.to_env(), **s.container_endpoints.to_env()},
+            "env": {**h.env.to_env(), **s.endpoints_of("storage").to_env()},
             "labels": {**labels, "system": "heavy"},
             "deletion_protection": s.deletion_protection,
             "operators": s.operators,

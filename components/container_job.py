@@ -48,7 +48,7 @@ def container_job(name: str, args: ContainerJobArgs, parent: pulumi.Resource) ->
         for label, secret in _secrets(args).items()
     ]
     on_disk = any("disk_gib" in volume for volume in args.get("volumes", {}).values())
-    labels = dict(args.get("labels", {}))
+    labels = dict(args.get("labels", {})) or None
     job = cloudrunv2.Job(
         f"{name}-job",
         location=args["location"],
@@ -82,13 +82,11 @@ def _secrets(args: ContainerJobArgs) -> dict[str, pulumi.Input[str]]:
 
 
 def _execution(
-    shape: JobShape, labels: Mapping[str, str], task: cloudrunv2.JobTemplateTemplateArgsDict
+    shape: JobShape, labels: Mapping[str, str] | None, task: cloudrunv2.JobTemplateTemplateArgsDict
 ) -> cloudrunv2.JobTemplateArgsDict:
-    execution: cloudrunv2.JobTemplateArgsDict = {
-        "labels": dict(labels),
-        "task_count": shape.task_count,
-        "template": task,
-    }
+    execution: cloudrunv2.JobTemplateArgsDict = {"task_count": shape.task_count, "template": task}
+    if labels:
+        execution["labels"] = dict(labels)
     if shape.parallelism is not None:
         execution["parallelism"] = shape.parallelism
     return execution

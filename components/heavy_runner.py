@@ -9,7 +9,13 @@ from components.checks import in_range
 from components.container_job import container_job
 from components.grants import grant_bucket
 from components.job_args import ContainerJobArgs
-from workloads.heavy_runner.contract import DEFAULT_SCRIPT_TIMEOUT_S, MIN_SCRIPT_TIMEOUT_S, SYSTEM, VARIABLES
+from workloads.heavy_runner.contract import (
+    DEFAULT_SCRIPT_TIMEOUT_S,
+    MAX_SCRIPT_TIMEOUT_S,
+    MIN_SCRIPT_TIMEOUT_S,
+    SYSTEM,
+    VARIABLES,
+)
 
 APIS = ("iam.googleapis.com", "run.googleapis.com", "storage.googleapis.com")
 """APIs that the job needs."""
@@ -41,7 +47,7 @@ class HeavyRunnerJobArgs(TypedDict):
     task_timeout_s: NotRequired[int]
     """Limit on the task, seconds (120 to 604,800). Default 1,800."""
     script_timeout_s: NotRequired[int]
-    """Limit on the script, seconds (60 to `task_timeout_s` less 60). Default 1,740."""
+    """Limit on the script, seconds (60 to 7,200, and 60 less than `task_timeout_s`). Default 1,740."""
     max_retries: NotRequired[int]
     """Retries of a task that failed (0 to 10). Default 0: whoever started the run decides."""
     env: NotRequired[Mapping[str, pulumi.Input[str]]]
@@ -91,7 +97,7 @@ class HeavyRunnerJob(pulumi.ComponentResource):
             "script_timeout_s",
             script_timeout_s,
             MIN_SCRIPT_TIMEOUT_S,
-            task_timeout_s - FINAL_STATE_S,
+            min(MAX_SCRIPT_TIMEOUT_S, task_timeout_s - FINAL_STATE_S),
             "s",
             remedy=f"the last {FINAL_STATE_S} s of task_timeout_s are for uploads and the final state",
         )

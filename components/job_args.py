@@ -5,7 +5,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from components.checks import one_of, refusal
+from components.checks import matching, one_of, refusal
 from components.limits import EGRESS, EPHEMERAL_DISK, JobShape, check_account_id, check_name
 
 
@@ -121,6 +121,9 @@ def check_job(name: str, args: ContainerJobArgs) -> JobShape:
 def _check_volume(name: str, label: str, volume: VolumeArgs) -> None:
     kinds = [kind for kind in ("bucket", "memory_gib", "disk_gib", "secret") if kind in volume]
     argument = f"volumes.{label}"
+    matching(
+        name, "volumes", label, r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", "named by lower-case letters, digits and dashes"
+    )
     if len(kinds) != 1:
         raise refusal(name, argument, "one of bucket, memory_gib, disk_gib, secret", " and ".join(kinds) or "none")
     if not volume["mount_path"].startswith("/"):

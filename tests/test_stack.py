@@ -1,0 +1,142 @@
+"""What holds for every stack as a whole."""
+
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, configuration, declared, deployed
+
+STACKS = sorted(file.name.split(".")[1] for file in ROOT.glob("Pulumi.*.yaml"))
+PIN = configuration("prod")["longhaul:images"]["heavy_runner"]
+
+LABELLED = {
+    "gcp:artifactregistry/repository:Repository": "labels",
+    "gcp:cloudrunv2/job:Job": "labels",
+    "gcp:storage/bucket:Bucket": "labels",
+}
+"""Types that have labels -> the input that holds them."""
+
+UNLABELLED = {
+    "docker:index/image:Image",
+    "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember",
+    "gcp:cloudrunv2/jobIamMember:JobIamMember",
+    "gcp:projects/iAMMember:IAMMember",
+    "gcp:projects/service:Service",
+    "gcp:serviceaccount/account:Account",
+    "gcp:storage/bucketIAMMember:BucketIAMMember",
+}
+
+
+def test_stacks_are_those_of_the_snapshots() -> None:
+    assert [file.stem for file in sorted((ROOT / "tests/snapshots").glob("*.yaml"))] == STACKS
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_preview_shows_every_resource_that_an_update_makes(name: str) -> None:
+    assert set(declared(name, preview=True)) == set(declared(name)), "made inside apply(), so a preview cannot show it"
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_every_resource_has_a_component_for_a_parent(name: str) -> None:
+    for key in declared(name):
+        parent, _, own = key.partition("::")[0].rpartition("$")
+        if own.startswith("longhaul:"):
+            assert parent == "pulumi:pulumi:Stack", key
+        else:
+            assert parent.rpartition("$")[2].startswith("longhaul:index:"), key
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_everything_that_can_carries_labels_for_cost_reports(name: str) -> None:
+    for key, resource in declared(name).items():
+        kind = resource["type"]
+        if kind in LABELLED:
+            wanted = {"app": "longhaul", "stack": name, **configuration(name).get("longhaul:labels", {})}
+            assert wanted.items() <= resource[LABELLED[kind]].items(), key
+        else:
+            assert kind.startswith("longhaul:") or kind in UNLABELLED, f"{kind}: has it labels?"
+
+
+def test_executions_are_billed_to_their_system() -> None:
+    (job,) = (found for found in declared("prod").values() if found["type"] == "gcp:cloudrunv2/job:Job")
+    assert job["labels"]["system"] == job["template"]["labels"]["system"] == "heavy"
+
+
+def test_jobs_wait_for_the_apis() -> None:
+    order = list(deployed("local").resources)
+    apis = [order.index(name) for name in order if name.startswith("foundation-api-")]
+    assert max(apis) < order.index("heavy-runner-job")
+
+
+def test_two_stacks_in_one_project_do_not_meet() -> None:
+    chosen = [
+        {
+            value
+            for found in declared(name).values()
+            for key, value in found.items()
+            if key in {"accountId", "repositoryId"}
+        }
+        for name in STACKS
+    ]
+    assert set.intersection(*chosen) == set()
+    for name in STACKS:
+        named = [key for key, found in declared(name).items() if "name" in found and "IamMember" not in found["type"]]
+        assert named == [], "a name of our own would meet the same name of another stack"
+
+
+def test_a_pinned_stack_builds_nothing_and_runs_the_pin() -> None:
+    prod = declared("prod")
+    assert not [key for key in prod if "docker:index/image:Image" in key]
+    (job,) = (found for found in prod.values() if found["type"] == "gcp:cloudrunv2/job:Job")
+    (container,) = job["template"]["template"]["containers"]
+    assert container["image"] == PIN
+
+
+def test_a_pinned_version_survives_the_cleanup() -> None:
+    (repository,) = (found for found in declared("prod").values() if "cleanupPolicies" in found)
+    kept = [policy for policy in repository["cleanupPolicies"] if policy["id"] == "keep-pinned"]
+    assert kept[0]["condition"]["versionNamePrefixes"] == [PIN.rpartition("@")[2]]
+
+
+def test_what_runs_in_production_is_protected() -> None:
+    cloud = deployed("prod")
+    assert cloud.resources["heavy-runner-job"]["deletionProtection"] is True
+    assert cloud.resources["foundation-runs"]["forceDestroy"] is False
+    assert cloud.requests["foundation-runs"].protect is True
+
+
+def test_only_the_local_stack_can_be_destroyed_with_its_objects() -> None:
+    forced = {name for name in STACKS if deployed(name).resources["foundation-runs"]["forceDestroy"]}
+    assert forced <= {"dev", "local"}
+
+
+def test_a_job_in_the_real_cloud_is_told_no_endpoint() -> None:
+    for name in ("dev", "prod"):
+        assert "_ENDPOINT" not in yaml.safe_dump(declared(name))
+
+
+def test_the_export_is_what_the_command_reads() -> None:
+    exported: dict[str, Any] = deployed("local").exports["longhaul"]
+    heavy = exported["systems"]["heavy"]
+    assert set(exported) == {"project", "region", "stack", "bucket", "repository", "endpoints", "operators", "systems"}
+    assert exported["endpoints"]["run"] == "http://127.0.0.1:8471"
+    assert exported["operators"] == ["user:operator@longhaul.local"]
+    assert exported["bucket"] == heavy["bucket"] == "foundation-runs"
+    assert (heavy["job"], heavy["job_id"]) == ("heavy-runner-job", "heavy-runner-job-id")
+    assert (heavy["cpu"], heavy["memory_gib"]) == (8, 32)
+    assert (heavy["task_timeout_s"], heavy["script_timeout_s"]) == (1_800, 1_740)
+    assert heavy["sandbox"] == {"max_bytes": 50_000_000, "max_rows": 50_000, "memory_gib": 8}
+    assert set(heavy["commands"]) == {"gcloud", "longhaul"}
+    assert heavy["env_block"].startswith("HEAVY_RUNNER_ENABLED=true\n")
+
+
+def test_the_real_cloud_needs_no_endpoints() -> None:
+    assert deployed("prod").exports["longhaul"]["endpoints"] == {}
+
+
+def test_the_command_understands_the_export() -> None:
+    from ops.outputs import parse
+
+    for name in STACKS:
+        outputs = parse(deployed(name).exports, name)
+        assert outputs.require_heavy().image.startswith(outputs.repository.partition("/")[0])
