@@ -63,7 +63,7 @@ class Monitor(MockMonitor):
     mocks: Recorder
 
     def RegisterResource(self, request: Any) -> Any:
-        answer = super().RegisterResource(request)
+        answer = super().RegisterResource(request)  # type: ignore[no-untyped-call]  # the SDK's own has no annotations
         self.mocks.requests[request.name] = request
         return answer
 
@@ -80,7 +80,7 @@ def configure(values: Mapping[str, Any]) -> None:
 
 def run(declare: Callable[[], object]) -> None:
     """Call `declare` and wait until everything it declared is registered."""
-    pulumi.runtime.test(declare)()
+    pulumi.runtime.test(declare)()  # type: ignore[no-untyped-call]  # the SDK's own has no annotations
 
 
 def configuration(name: str) -> dict[str, Any]:
