@@ -26,7 +26,7 @@ def load() -> tuple[pd.DataFrame, bool]:
 
 def features(table: pd.DataFrame) -> pd.DataFrame:
     dates = pd.to_datetime(table[["year", "month", "day"]])
-    chosen = table.assign(weekday=dates.dt.weekday)[NUMBERS + CATEGORIES].copy()
+    chosen = table.assign(weekday=dates.dt.day_of_week)[NUMBERS + CATEGORIES].copy()
     for name in CATEGORIES:
         chosen[name] = chosen[name].astype("category")
     return chosen

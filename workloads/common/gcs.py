@@ -11,30 +11,28 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from typing import Any
+from urllib.parse import quote
 
 import urllib3
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
 
 from workloads.common import crc32c
+from workloads.common.gcs_http import Again, Http, Part
 from workloads.common.storage import (
     BLOCK,
     Blob,
     Changed,
     Corrupt,
     Deadline,
-    Denied,
     Interrupted,
     NotFound,
     PreconditionFailed,
-    StorageError,
     Transfer,
-    Unavailable,
     split,
     translate,
 )
-from workloads.common.tokens import TokenError, Tokens
+from workloads.common.tokens import Tokens
 
 GOOGLE = "https://storage.googleapis.com"
 RANGE_BYTES = 32 << 20
@@ -44,17 +42,7 @@ CHUNK_BYTES = 16 << 20
 ONE_PIECE_BYTES = 2 << 20
 """Up to here an upload is one request, held in memory."""
 
-_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
-MAX_SILENCE_S = 30.0
-
-_FINE = frozenset({200, 201, 204, 206, 308})
 _FIELDS = "size,generation,crc32c"
-
-T = TypeVar("T")
-
-
-class _Again(Exception):
-    """A failure that a retry may cure."""
 
 
 class GcsStore:
@@ -69,15 +57,17 @@ class GcsStore:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._http = urllib3.PoolManager(maxsize=2 * PARALLEL_RANGES, retries=False)
-        self._tokens = tokens(self._http)
-        self._base = endpoint or GOOGLE
-        self._deadline = deadline or Deadline()
-        self._clock = clock
-        self._sleep = sleep
+        self._http = Http(
+            tokens,
+            base=endpoint or GOOGLE,
+            connections=2 * PARALLEL_RANGES,
+            deadline=deadline or Deadline(),
+            clock=clock,
+            sleep=sleep,
+        )
 
     def stat(self, uri: str) -> Blob:
-        answer = self._call(uri, lambda: self._send("GET", uri, self._object(uri), {"fields": _FIELDS}))
+        answer = self._http.call(uri, lambda: self._http.send("GET", uri, _object(uri), {"fields": _FIELDS}))
         return _blob(uri, answer.json())
 
     def read(self, blob: Blob, length: int) -> bytes:
@@ -86,8 +76,8 @@ class GcsStore:
         headers = {"Range": f"bytes=0-{min(length, blob.size) - 1}", "Accept-Encoding": "gzip"}
         query = {"alt": "media", "generation": str(blob.generation)}
         with _reading(blob):
-            answer = self._call(
-                blob.uri, lambda: self._send("GET", blob.uri, self._object(blob.uri), query, headers=headers)
+            answer = self._http.call(
+                blob.uri, lambda: self._http.send("GET", blob.uri, _object(blob.uri), query, headers=headers)
             )
         return bytes(answer.data[:length])
 
@@ -138,7 +128,7 @@ class GcsStore:
 
     def delete(self, uri: str) -> None:
         try:
-            self._call(uri, lambda: self._send("DELETE", uri, self._object(uri), {}))
+            self._http.call(uri, lambda: self._http.send("DELETE", uri, _object(uri), {}))
         except NotFound:
             return
 
@@ -152,7 +142,7 @@ class GcsStore:
         headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
         url = f"/upload/storage/v1/b/{bucket}/o"
         full = {"uploadType": "multipart", "fields": _FIELDS, **query}
-        answer = self._call(uri, lambda: self._send("POST", uri, url, full, headers=headers, body=body))
+        answer = self._http.call(uri, lambda: self._http.send("POST", uri, url, full, headers=headers, body=body))
         return _blob(uri, answer.json())
 
     def _upload_resumable(self, source: int, size: int, uri: str, crc: int, transfer: Transfer) -> Blob:
@@ -162,12 +152,12 @@ class GcsStore:
         url = f"/upload/storage/v1/b/{bucket}/o"
         query = {"uploadType": "resumable", "fields": _FIELDS, "name": name}
         body = json.dumps(about).encode()
-        session = self._call(uri, lambda: self._send("POST", uri, url, query, headers=headers, body=body)).headers[
-            "Location"
-        ]
+        session = self._http.call(
+            uri, lambda: self._http.send("POST", uri, url, query, headers=headers, body=body)
+        ).headers["Location"]
         done = 0
         while True:
-            answer, done = self._call(uri, partial(self._put_chunk, session, source, done, size, uri, transfer))
+            answer, done = self._http.call(uri, partial(self._put_chunk, session, source, done, size, uri, transfer))
             if answer is not None:
                 return _blob(uri, answer)
 
@@ -178,11 +168,11 @@ class GcsStore:
         length = min(CHUNK_BYTES, size - start)
         headers = {"Content-Length": str(length), "Content-Range": f"bytes {start}-{start + length - 1}/{size}"}
         try:
-            answer = self._send("PUT", uri, session, {}, headers=headers, body=_Part(source, start, length))
-        except _Again:
+            answer = self._http.send("PUT", uri, session, {}, headers=headers, body=Part(source, start, length))
+        except Again:
             # The service may have kept a part of the chunk: it says how much, and the next call goes on from there.
             headers = {"Content-Length": "0", "Content-Range": f"bytes */{size}"}
-            answer = self._send("PUT", uri, session, {}, headers=headers)
+            answer = self._http.send("PUT", uri, session, {}, headers=headers)
         if answer.status != 308:
             transfer.advance(size - start)
             return answer.json(), size
@@ -201,7 +191,7 @@ class GcsStore:
         def attempt() -> None:
             nonlocal crc, done
             headers = {"Range": f"bytes={start + done}-{start + length - 1}", "Accept-Encoding": "gzip"}
-            answer = self._send("GET", blob.uri, self._object(blob.uri), query, headers=headers, stream=True)
+            answer = self._http.send("GET", blob.uri, _object(blob.uri), query, headers=headers, stream=True)
             try:
                 for block in answer.stream(BLOCK, decode_content=False):
                     if halt.is_set():
@@ -212,101 +202,20 @@ class GcsStore:
                     done += len(block)
                     transfer.advance(len(block))
             except (HTTPError, OSError) as error:
-                raise _Again(f"{type(error).__name__} in the middle of a transfer") from error
+                raise Again(f"{type(error).__name__} in the middle of a transfer") from error
             finally:
                 answer.close() if done < length else answer.release_conn()
             if done < length:
-                raise _Again("the connection ended early")
+                raise Again("the connection ended early")
 
         with _reading(blob):
-            self._call(blob.uri, attempt)
+            self._http.call(blob.uri, attempt)
         return crc
 
-    def _object(self, uri: str) -> str:
-        bucket, name = split(uri)
-        return f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
 
-    def _patience(self) -> float:
-        """Longest silence on a connection, seconds: short once the platform has asked us to stop."""
-        return min(MAX_SILENCE_S, max(1.0, self._deadline.left(self._clock())))
-
-    def _call(self, uri: str, attempt: Callable[[], T]) -> T:
-        """Run `attempt`, again while a retry may help and the deadline allows it."""
-        started = self._clock()
-        try:
-            return attempt()
-        except _Again as error:
-            first = error
-        # Imported only now: it costs 0.05 s of every start and most runs never need it.
-        from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
-
-        retrying = Retrying(
-            retry=retry_if_exception_type(_Again),
-            wait=wait_random_exponential(multiplier=0.2, max=8),
-            stop=lambda state: self._deadline.left(started) <= state.upcoming_sleep,
-            sleep=self._sleep,
-            reraise=True,
-        )
-        if self._deadline.left(started) <= 0:
-            raise Unavailable(uri, f"{first}; no time left to retry") from first
-        try:
-            self._sleep(0.1)
-            return retrying(attempt)
-        except _Again as error:
-            raise Unavailable(uri, f"{error}, after {self._clock() - started:.0f} s of retries") from error
-
-    def _send(
-        self,
-        method: str,
-        uri: str,
-        path: str,
-        query: Mapping[str, str],
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: "bytes | _Part | None" = None,
-        stream: bool = False,
-        renewed: bool = False,
-    ) -> urllib3.BaseHTTPResponse:
-        """One request; answers other than success raise. Gives 308 back, which an unfinished upload is."""
-        url = path if path.startswith("http") else self._base + path
-        if query:
-            url += "?" + urlencode(query)
-        try:
-            token = self._tokens.get()
-            identity = {"Authorization": f"Bearer {token}"} if token else {}
-            answer = self._http.request(
-                method,
-                url,
-                headers={**(headers or {}), **identity},
-                body=body,
-                preload_content=not stream,
-                redirect=False,
-                timeout=urllib3.Timeout(connect=10, read=self._patience()),
-            )
-        except (HTTPError, OSError, TokenError) as error:
-            raise _Again(_reason(error)) from error
-        if answer.status in _FINE:
-            return answer
-        said = _said(answer)
-        if answer.status == 401 and not renewed:
-            self._tokens.forget()
-            return self._send(method, uri, path, query, headers=headers, body=body, stream=stream, renewed=True)
-        raise _error(uri, answer.status, said)
-
-
-class _Part:
-    """A range of an open file as the body of a request, read block by block; can be sent again."""
-
-    def __init__(self, source: int, start: int, length: int) -> None:
-        self._source, self._start, self._length = source, start, length
-
-    def __iter__(self) -> Iterator[bytes]:
-        done = 0
-        while done < self._length and (
-            block := os.pread(self._source, min(self._length - done, BLOCK), self._start + done)
-        ):
-            done += len(block)
-            yield block
+def _object(uri: str) -> str:
+    bucket, name = split(uri)
+    return f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
 
 
 @contextmanager
@@ -374,25 +283,3 @@ _CONTENT_TYPES = {
     "svg": "image/svg+xml",
     "pdf": "application/pdf",
 }
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ReadTimeoutError):
-        return "the service did not answer in time"
-    return str(error) if isinstance(error, TokenError) else f"no connection ({type(error).__name__})"
-
-
-def _said(answer: urllib3.BaseHTTPResponse) -> str:
-    """The service's own words, without the rest of the answer."""
-    text = answer.read() if not answer.data else answer.data
-    try:
-        return str(json.loads(text)["error"]["message"])[:500]
-    except (ValueError, KeyError, TypeError):
-        return text[:200].decode(errors="replace").strip()
-
-
-def _error(uri: str, status: int, said: str) -> Exception:
-    if status in _TRANSIENT:
-        return _Again(f"the service answered {status}: {said}")
-    kinds = {401: Denied, 403: Denied, 404: NotFound, 410: NotFound, 412: PreconditionFailed, 416: Changed}
-    return kinds.get(status, StorageError)(uri, f"{said or 'no reason given'} ({status})")

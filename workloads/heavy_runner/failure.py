@@ -1,6 +1,6 @@
 """The one exception that ends a run in FAILED."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from workloads.common import storage
 from workloads.heavy_runner.contract import ErrorCode
@@ -55,3 +55,29 @@ def from_output(error: storage.StorageError, what: str) -> RunFailure:
         case _:
             code, hint = ErrorCode.STORAGE_UNAVAILABLE, "Start the run again in a few minutes."
     return RunFailure(code, f"{what} cannot be written: {error}", hint, uri=error.uri)
+
+
+def missing_outputs(missing: Sequence[str], skipped: Mapping[str, str]) -> RunFailure:
+    names = ", ".join(missing[:10])
+    return RunFailure(
+        ErrorCode.MISSING_REQUIRED_OUTPUTS,
+        f"The script ended without writing what the request requires: {names}",
+        "Paths are relative to the working directory the script starts in; it must not change it.",
+        missing=list(missing),
+        not_uploaded=dict(skipped),
+    )
+
+
+def unreadable_request(uri: str, error: Exception) -> RunFailure:
+    if isinstance(error, storage.StorageError):
+        seen = from_input(error, "The request")
+        return RunFailure(ErrorCode.REQUEST_UNREADABLE, seen.message, seen.hint, uri=uri)
+    return RunFailure(ErrorCode.REQUEST_UNREADABLE, f"INPUT_URI: {error}", "Set it to gs://BUCKET/OBJECT or a path.")
+
+
+def internal(error: Exception) -> RunFailure:
+    return RunFailure(
+        ErrorCode.INTERNAL_ERROR,
+        f"The runner itself failed: {type(error).__name__}",
+        "The container's log has the trace; please report it.",
+    )

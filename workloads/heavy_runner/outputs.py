@@ -66,9 +66,10 @@ def find(run_dir: Path, *, inputs: Sequence[str], required: Sequence[str]) -> Fo
     for pattern in required:
         matches = _matches(base, pattern)
         for path in matches:
-            if path in inputs or path not in known:
-                known[path] = _judge(base, path, found)  # an input that is asked for is an output too
-        if not any(known.get(path) for path in matches):
+            # an input is an output only if it is asked for by its very name
+            if path not in known or (path in inputs and path == pattern):
+                known[path] = _judge(base, path, found)
+        if not any(known.get(path) or path in inputs for path in matches):
             found.missing.append(pattern)
     found.files = sorted((file for file in known.values() if file), key=lambda file: file.path)
     for extra in found.files[MAX_FILES:]:

@@ -1,7 +1,5 @@
 """One run from request to final state. Reads no environment: everything comes in as arguments."""
 
-import os
-import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -11,31 +9,35 @@ from pathlib import Path
 from typing import Any
 
 from workloads.common import run_index
-from workloads.common.contract import RUN_METADATA, ExitCode, RunStart, RunState, Task
+from workloads.common.contract import ExitCode, RunStart, RunState, Task
 from workloads.common.logs import Log, rfc3339, utc_now
 from workloads.common.memory import MIB, Memory, cpu_count
 from workloads.common.storage import Blob, Interrupted, Stop, Storage, StorageError, Transfer
-from workloads.heavy_runner import outputs, record, script, staging
+from workloads.heavy_runner import ending, outputs, script, staging
 from workloads.heavy_runner.background import interruptible
 from workloads.heavy_runner.capture import Capture
 from workloads.heavy_runner.contract import (
-    EXECUTION_LOG,
     SCRIPT_NAME,
     SYSTEM,
     ErrorCode,
-    ErrorReport,
     HeavyRunnerEnv,
     Phase,
     RunVariables,
     Status,
     attempt_folder,
 )
-from workloads.heavy_runner.failure import ClaimLost, RunFailure, from_input, from_output
+from workloads.heavy_runner.failure import (
+    ClaimLost,
+    RunFailure,
+    from_output,
+    internal,
+    missing_outputs,
+    unreadable_request,
+)
 from workloads.heavy_runner.process import LaunchError, Outcome, Sandbox, ScriptProcess
 from workloads.heavy_runner.request import MAX_REQUEST_BYTES, Ping, Request, default_output, parse
 from workloads.heavy_runner.state import Ledger
 
-LOG_TAIL_LINES = 40
 STAGING_GRACE_S = 1.0
 UPLOAD_GRACE_S = 4.0
 """Seconds that staging and uploads have left once the platform has asked us to stop; it leaves 10 for everything."""
@@ -90,7 +92,7 @@ class HeavyRun:
         self.uploaded: dict[str, int] = {}
         self.timings: dict[str, float] = {}
         self.read_checked = False
-        self._ledger: Ledger | None = None
+        self.ledger: Ledger | None = None
         self._process: ScriptProcess | None = None
         self._transfer = Transfer(stop)
         self._peak_before = 0
@@ -108,7 +110,7 @@ class HeavyRun:
             return ExitCode.BAD_REQUEST
         except Exception as error:
             self.log.error(traceback.format_exc(limit=20))
-            return self._fail(_internal(error))
+            return self._fail(internal(error))
 
     @property
     def elapsed_s(self) -> float:
@@ -123,13 +125,13 @@ class HeavyRun:
         self._claim(request)
         if isinstance(request, Ping):
             self.log.info("ping answered; nothing was run")
-            return self._conclude(RunState.SUCCEEDED, "pong")
+            return ending.conclude(self, RunState.SUCCEEDED, "pong")
         self._stage(request)
         self._run_script(request)
         self._upload(request)
         if self.found.missing:
-            raise _missing(self.found)
-        return self._conclude(RunState.SUCCEEDED, "done")
+            raise missing_outputs(self.found.missing, self.found.skipped)
+        return ending.conclude(self, RunState.SUCCEEDED, "done")
 
     def _read_request(self) -> Request | Ping:
         if not self.input_uri:
@@ -141,7 +143,7 @@ class HeavyRun:
         try:
             data, _ = self.storage.read_small(self.input_uri, MAX_REQUEST_BYTES)
         except (StorageError, ValueError) as error:
-            raise _unreadable(self.input_uri, error) from error
+            raise unreadable_request(self.input_uri, error) from error
         request = parse(data, self.input_uri)
         self.request = request
         self.log.bind(run_id=request.run_id)
@@ -191,7 +193,7 @@ class HeavyRun:
             output_uri=self.output_uri,
             memory_limit_mib=(self.memory.limit or 0) // MIB,
         )
-        self._ledger = Ledger(
+        self.ledger = Ledger(
             self.storage,
             self.output_uri,
             first,
@@ -200,8 +202,8 @@ class HeavyRun:
             gauges=self._gauges,
             on_lost=self.stop.set,
         )
-        self._ledger.claim()
-        return self._ledger
+        self.ledger.claim()
+        return self.ledger
 
     def _stage(self, request: Request) -> None:
         self._phase(Phase.STAGING, "staging the inputs")
@@ -245,6 +247,26 @@ class HeavyRun:
             live_bytes=self.env.log_live_mib << 20,
             clock=self.clock,
         )
+        self.outcome = self._start_script(request, self.capture, timeout_s)
+        self.timings["script_s"] = round(self.outcome.seconds, 3)
+        self.log.info(
+            f"the script ended: {self.outcome.end}, exit code {self.outcome.exit_code}",
+            seconds=round(self.outcome.seconds, 1),
+            peak_mib=self.peak_mib,
+            leftovers=self.outcome.leftovers,
+        )
+        failure = script.judge(
+            self.outcome,
+            timeout_s=timeout_s,
+            memory_bytes=self.memory.limit,
+            reserve_bytes=self.reserve,
+            log_tail="\n".join(self.capture.last_lines(ending.LOG_TAIL_LINES)),
+            run_dir=self.run_dir,
+        )
+        if failure:
+            raise failure
+
+    def _start_script(self, request: Request, capture: Capture, timeout_s: float) -> Outcome:
         sandbox = Sandbox(
             uid=self.host.script_uid,
             max_processes=self.env.max_processes,
@@ -252,7 +274,7 @@ class HeavyRun:
         )
         self._process = ScriptProcess(
             sandbox=sandbox,
-            capture=self.capture,
+            capture=capture,
             memory=self.memory,
             reserve_bytes=self.reserve,
             stop=self.stop,
@@ -266,36 +288,18 @@ class HeavyRun:
             memory_bytes=self.memory.limit,
             cpus=cpu_count(),
         )
+        command = script.command(self.run_dir / SCRIPT_NAME)
         try:
-            self.outcome = self._process.run(
-                script.command(self.run_dir / SCRIPT_NAME), cwd=self.run_dir, env=environment, timeout_s=timeout_s
-            )
+            return self._process.run(command, cwd=self.run_dir, env=environment, timeout_s=timeout_s)
         except LaunchError as error:
             raise RunFailure(
                 ErrorCode.INTERNAL_ERROR,
                 f"The sandbox of the script could not be set up: {error}",
                 "The image starts as root and drops its rights itself; start it with the default capabilities.",
             ) from error
-        self.timings["script_s"] = round(self.outcome.seconds, 3)
-        self.log.info(
-            f"the script ended: {self.outcome.end}, exit code {self.outcome.exit_code}",
-            seconds=round(self.outcome.seconds, 1),
-            peak_mib=self.peak_mib,
-            leftovers=self.outcome.leftovers,
-        )
-        failure = script.judge(
-            self.outcome,
-            timeout_s=timeout_s,
-            memory_bytes=self.memory.limit,
-            reserve_bytes=self.reserve,
-            log_tail="\n".join(self.capture.last_lines(LOG_TAIL_LINES)),
-            run_dir=self.run_dir,
-        )
-        if failure:
-            raise failure
 
     def _upload(self, request: Request) -> None:
-        if self._ledger and self._ledger.lost:
+        if self.ledger and self.ledger.lost:
             raise ClaimLost("it was ended by somebody else")
         began = self.clock()
         self.found = outputs.find(
@@ -317,11 +321,11 @@ class HeavyRun:
 
     def _fail(self, failure: RunFailure) -> ExitCode:
         self.log.error(f"{failure.code}: {failure.message} {failure.hint}", code=failure.code)
-        if self._ledger is None and not self.output_uri:
+        if self.ledger is None and not self.output_uri:
             self.log.error("no place is known for status.json and error.json")
             return failure.code.exit_code
         try:
-            if self._ledger is None:
+            if self.ledger is None:
                 self._open_ledger()
             if self.outcome and not self.uploaded and isinstance(self.request, Request):
                 self._upload(self.request)
@@ -330,61 +334,11 @@ class HeavyRun:
         except ClaimLost as lost:
             self.log.error(f"nothing is written about this run: {lost}")
             return ExitCode.BAD_REQUEST
-        return self._conclude(RunState.FAILED, failure.message, failure)
-
-    def _conclude(self, state: RunState, message: str, failure: RunFailure | None = None) -> ExitCode:
-        """Log, record, error, status, in this order: once the status is final nothing changes any more."""
-        assert self._ledger is not None  # noqa: S101  # both callers have opened it
-        try:
-            self._write_last_files(state, failure)
-        except RunFailure as late:
-            if failure is None:
-                return self._conclude(RunState.FAILED, late.message, late)
-            self.log.error(late.message)
-        report = self._report(failure) if failure else None
-        self._ledger.set(
-            message=message,
-            error_code=failure.code if failure else "",
-            script_exit_code=self.outcome.exit_code if self.outcome else None,
-        )
-        try:
-            self._ledger.finish(state, report, make_room=self._make_room)
-        except ClaimLost as lost:
-            self.log.error(f"nothing is written about this run: {lost}")
-            return ExitCode.BAD_REQUEST
-        except StorageError as error:
-            self.log.error(f"the final state {state} cannot be written: {error}")
-            return failure.code.exit_code if failure else ExitCode.RETRY
-        self.log.info(f"{state} after {self.elapsed_s:,.1f} s: {self.output_uri}", state=state, peak_mib=self.peak_mib)
-        return failure.code.exit_code if failure else ExitCode.DONE
-
-    def _write_last_files(self, state: RunState, failure: RunFailure | None) -> None:
-        files: dict[str, bytes] = {}
-        if self.capture is not None:
-            files[EXECUTION_LOG] = self.capture.text()
-        files[RUN_METADATA] = record.make(self, state, failure).to_json()
-        for name, data in files.items():
-            uri = self.output_uri + name
-            try:
-                self.storage.at(uri).write(uri, data)
-            except StorageError as error:
-                raise from_output(error, name) from error
-
-    def _report(self, failure: RunFailure) -> ErrorReport:
-        return ErrorReport(
-            code=failure.code,
-            message=failure.message,
-            hint=failure.hint,
-            run_id=self.request.run_id if self.request else "",
-            attempt=getattr(self.request, "attempt", None),
-            at=rfc3339(self.now()),
-            log_tail=self.capture.last_lines(LOG_TAIL_LINES) if self.capture else [],
-            details=failure.details,
-        )
+        return ending.conclude(self, RunState.FAILED, failure.message, failure)
 
     def _phase(self, phase: Phase, message: str, **fields: object) -> None:
-        if self._ledger:
-            self._ledger.set(phase=phase, message=message)
+        if self.ledger:
+            self.ledger.set(phase=phase, message=message)
         self.log.info(message, phase=phase, **fields)
 
     def _gauges(self) -> Mapping[str, Any]:
@@ -397,39 +351,7 @@ class HeavyRun:
             "bytes_total": self._transfer.total,
         }
 
-    def _make_room(self) -> None:
-        """The outputs' place is full and may be the run folder's own file system: what is there is of no more use."""
-        for entry in os.scandir(self.run_dir):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-
 
 def folder_uri(uri: str) -> str:
     """With `/` at its end, unless it is empty."""
     return uri if not uri or uri.endswith("/") else uri + "/"
-
-
-def _missing(found: outputs.Found) -> RunFailure:
-    names = ", ".join(found.missing[:10])
-    return RunFailure(
-        ErrorCode.MISSING_REQUIRED_OUTPUTS,
-        f"The script ended without writing what the request requires: {names}",
-        "Paths are relative to the working directory the script starts in; it must not change it.",
-        missing=found.missing,
-        not_uploaded=found.skipped,
-    )
-
-
-def _unreadable(uri: str, error: Exception) -> RunFailure:
-    if isinstance(error, StorageError):
-        seen = from_input(error, "The request")
-        return RunFailure(ErrorCode.REQUEST_UNREADABLE, seen.message, seen.hint, uri=uri)
-    return RunFailure(ErrorCode.REQUEST_UNREADABLE, f"INPUT_URI: {error}", "Set it to gs://BUCKET/OBJECT or a path.")
-
-
-def _internal(error: Exception) -> RunFailure:
-    return RunFailure(
-        ErrorCode.INTERNAL_ERROR,
-        f"The runner itself failed: {type(error).__name__}",
-        "The container's log has the trace; please report it.",
-    )
