@@ -56,6 +56,13 @@ class Machine:
         return self.root / ".local"
 
     @property
+    def path(self) -> str:
+        """PATH without what .local/env.sh put there: what the machine itself has."""
+        ours = (self.root, self.cache)
+        folders = self.env.get("PATH", os.defpath).split(os.pathsep)
+        return os.pathsep.join(part for part in folders if part and not any(map(Path(part).is_relative_to, ours)))
+
+    @property
     def is_root(self) -> bool:
         return os.geteuid() == 0
 

