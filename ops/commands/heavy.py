@@ -178,7 +178,11 @@ class _Line:
         text = summary(run, judgement)
         if self._status is not None:
             self._status.update(text)
-        elif not self._quiet and (head := f"{judgement.state} {judgement.detail}".strip()) != self._last:
+        elif (
+            not self._quiet
+            and not judgement.state.is_final
+            and (head := f"{judgement.state} {judgement.detail}".strip()) != self._last
+        ):
             self._last = head
             self._app.say(text)
 

@@ -111,8 +111,6 @@ def status(
 
 
 def _print_rows(app: App, rows: Sequence[dict[str, Any]], *, one: bool) -> None:
-    from rich.table import Table
-
     from ops.progress import duration
 
     if one:
@@ -124,13 +122,17 @@ def _print_rows(app: App, rows: Sequence[dict[str, Any]], *, one: bool) -> None:
     if not rows:
         app.say("no runs yet. longhaul run heavy --help")
         return
-    table = Table("run", "state", "where", "started", "took", "by", "", box=None)
+    lines = [("run", "state", "where", "started", "took", "by", "")]
     for row in rows:
         took = duration(row["seconds"]) if row["seconds"] else ""
         note = row["detail"] + ("" if row["recorded"] else " (not written down: longhaul reap)")
-        cells = (row["run_id"], row["state"], row["runtime"], row["started_at"][:19], took, row["started_by"], note)
-        table.add_row(*(str(cell) for cell in cells))
-    app.out.print(table)
+        started = row["started_at"][:19]
+        lines.append((row["run_id"], row["state"], row["runtime"], started, took, row["started_by"], note))
+    widths = [max(len(line[column]) for line in lines) for column in range(6)]
+    for line in lines:
+        text = "  ".join([*(f"{cell:<{width}}" for cell, width in zip(line[:6], widths, strict=True)), line[6]])
+        # the note is for people; all of it is in `longhaul status RUN`
+        app.tell(text.rstrip() if len(text) <= app.out.width else text[: app.out.width - 1] + "…")
 
 
 def logs(
