@@ -106,8 +106,11 @@ class HeavyRunnerJob(pulumi.ComponentResource):
         grant_bucket(name, args["bucket"], made.member, reads=READ_PREFIXES, writes=WRITE_PREFIXES, parent=self)
 
         self.job_name = made.job.name
-        self.job_id = made.job.id
         self.location = made.job.location
+        # The same text as the id, which a preview does not know yet.
+        self.job_id = pulumi.Output.format(
+            "projects/{0}/locations/{1}/jobs/{2}", args["project"], self.location, self.job_name
+        )
         self.bucket = pulumi.Output.from_input(args["bucket"])
         self.service_account_email = made.account.email
         self.gcloud_command = pulumi.Output.format(

@@ -122,7 +122,8 @@ def test_the_export_is_what_the_command_reads() -> None:
     assert exported["endpoints"]["run"] == "http://127.0.0.1:8471"
     assert exported["operators"] == ["user:operator@longhaul.local"]
     assert exported["bucket"] == heavy["bucket"] == "foundation-runs"
-    assert (heavy["job"], heavy["job_id"]) == ("heavy-runner-job", "heavy-runner-job-id")
+    assert heavy["job"] == "heavy-runner-job"
+    assert heavy["job_id"] == "projects/longhaul-local/locations/europe-west1/jobs/heavy-runner-job"
     assert (heavy["cpu"], heavy["memory_gib"]) == (8, 32)
     assert (heavy["task_timeout_s"], heavy["script_timeout_s"]) == (1_800, 1_740)
     assert heavy["sandbox"] == {"max_bytes": 50_000_000, "max_rows": 50_000, "memory_gib": 8}

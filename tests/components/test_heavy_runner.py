@@ -112,7 +112,7 @@ def test_a_calling_system_gets_its_variables_as_one_block(cloud: Recorder) -> No
 def test_it_hands_out_names(cloud: Recorder) -> None:
     made = build()
     assert made["job_name"] == "hr-job"
-    assert made["job_id"] == "hr-job-id"
+    assert made["job_id"] == "projects/acme/locations/us-central1/jobs/hr-job"
     assert made["service_account_email"] == "lh-test-heavy@test-project.iam.gserviceaccount.com"
     assert (made["bucket"], made["location"]) == ("runs", "us-central1")
 
