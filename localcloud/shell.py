@@ -153,6 +153,9 @@ class App:
         for api in apis:
             for method in sorted(api.discovery.methods.values(), key=_specific_first):
                 self._by_verb.setdefault(method.verb, []).append((api, method))
+        for found in self._by_verb.values():
+            # Logging serves one path by several methods (logs.list, projects.logs.list): the one that is here answers
+            found.sort(key=lambda item: item[1].id not in item[0].routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
