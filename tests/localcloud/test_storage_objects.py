@@ -8,10 +8,9 @@ import random
 from typing import Any
 
 import google_crc32c
-import httpx
 import pytest
 from google.api_core import exceptions
-from storage_support import MIB, call, client, new_bucket, put, reason
+from storage_support import MIB, call, client, new_bucket, put, reason, web
 
 from localcloud.testing import LocalCloud
 
@@ -182,7 +181,7 @@ def ask(cloud: LocalCloud, verb: str, bucket: str, condition: str) -> int:
         "media get": ("GET", f"{base}/o?alt=media", {}),
     }
     method, path, options = requests[verb]
-    return httpx.request(method, f"{cloud.url('storage')}{path}&{condition}", timeout=30, **options).status_code
+    return web.request(method, f"{cloud.url('storage')}{path}&{condition}", **options).status_code
 
 
 @pytest.mark.parametrize("verb", VERBS)
