@@ -74,7 +74,7 @@ class IamMember(Behaviour):
             self._apply(parent, iam, [edit])
             return
         key = f"{parent.row.service}/{parent.id}"
-        window_s = 0.02 if parent.loopback else 3.0
+        window_s = 0.1 if parent.loopback else 3.0
         self._batches.submit(key, edit, lambda edits: self._apply(parent, iam, edits), window_s, parent.rest.wait)
 
     def _apply(self, parent: Target, iam: Iam, edits: list[Edit]) -> None:

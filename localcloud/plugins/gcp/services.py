@@ -12,7 +12,7 @@ from localcloud.plugins.gcp.target import Target
 from localcloud.plugins.values import Plain
 
 WINDOW_S: Final = 3.0
-LOOPBACK_WINDOW_S: Final = 0.02
+LOOPBACK_WINDOW_S: Final = 0.1
 LIST: Final = {"filter": "state:ENABLED", "fields": "services/name,nextPageToken", "pageSize": "200"}
 
 

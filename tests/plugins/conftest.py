@@ -1,0 +1,85 @@
+"""The real engine with the stand-ins, in a folder of its own."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from plugins.stub import Stub, running
+from pulumi import automation
+
+ROOT = Path(__file__).parents[2]
+Program = Callable[[], None]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Stub]:
+    """A made-up Google Cloud that records calls."""
+    with running() as stub:
+        yield stub
+
+
+@pytest.fixture
+def stub(server: Stub) -> Iterator[Stub]:
+    """The made-up cloud, empty."""
+    before = server.save()
+    yield server
+    server.restore(before)
+
+
+def engine() -> Path:
+    """The engine's binary: on PATH, or the one the set-up built."""
+    cache = Path(os.environ.get("LONGHAUL_CACHE", Path.home() / ".cache" / "longhaul"))
+    found = shutil.which("pulumi") or str(cache / "bin" / "pulumi")
+    assert Path(found).exists(), f"no Pulumi engine on PATH or at {found}: run the set-up"
+    return Path(found)
+
+
+def wrapper(folder: Path, name: str) -> None:
+    """What the set-up puts on PATH: a script that starts a stand-in."""
+    script = folder / f"pulumi-resource-{name}"
+    script.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m localcloud.plugins.{name} "$@"\n')
+    script.chmod(0o755)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugins_on_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The engine and the stand-ins are found as on a set-up machine; nothing else of the environment counts."""
+    folder = tmp_path_factory.mktemp("bin")
+    for name in ("gcp", "docker"):
+        wrapper(folder, name)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [key for key in os.environ if key.startswith(("GOOGLE_", "PULUMI_"))]:
+            patch.delenv(name)
+        patch.setenv("PATH", f"{folder}:{engine().parent}:{os.environ['PATH']}")
+        yield
+
+
+def stack_in(folder: Path, program: Program) -> automation.Stack:
+    """A stack of an inline program whose state lies in `folder`."""
+    (folder / "state").mkdir(exist_ok=True)
+    options = automation.LocalWorkspaceOptions(
+        work_dir=str(folder),
+        pulumi_home=str(folder / "home"),
+        env_vars={"PULUMI_CONFIG_PASSPHRASE": "made-up", "PULUMI_SKIP_UPDATE_CHECK": "1"},
+        project_settings=automation.ProjectSettings(
+            name="demo", runtime="python", backend=automation.ProjectBackend(url=f"file://{folder}/state")
+        ),
+    )
+    return automation.create_or_select_stack("test", project_name="demo", program=program, opts=options)
+
+
+def configure(stack: automation.Stack, stub: Stub) -> automation.Stack:
+    """Points a stack's provider to the stub."""
+    values = {**stub.config(), "project": "demo", "region": "europe-west1"}
+    config = {f"gcp:{key}": automation.ConfigValue(value=value) for key, value in values.items()}
+    stack.set_all_config({**config, "gcp:accessToken": automation.ConfigValue(value="dummy", secret=True)})
+    return stack
+
+
+@pytest.fixture
+def new_stack(tmp_path: Path, stub: Stub) -> Callable[[Program], automation.Stack]:
+    """Makes the stack of a test."""
+    return lambda program: configure(stack_in(tmp_path, program), stub)
