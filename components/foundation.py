@@ -85,8 +85,9 @@ class Foundation(pulumi.ComponentResource):
             )
             for api in sorted({*APIS, *args.get("apis", ())})
         ]
-        # Nothing that an API gives carries a value of its being enabled.
-        ready = pulumi.ResourceOptions(parent=self, depends_on=self.apis, protect=args.get("protect", True))
+        # That an API is enabled is no value that another resource could be given.
+        enabled = pulumi.ResourceOptions(parent=self, depends_on=self.apis)
+        kept = pulumi.ResourceOptions(parent=self, depends_on=self.apis, protect=args.get("protect", True))
         labels = dict(args.get("labels", {}))
         repository = artifactregistry.Repository(
             f"{name}-images",
@@ -96,7 +97,7 @@ class Foundation(pulumi.ComponentResource):
             description="Images of this stack's workloads",
             cleanup_policies=_cleanup(args),
             labels=labels,
-            opts=ready,
+            opts=kept,
         )
         bucket = storage.Bucket(
             f"{name}-runs",
@@ -106,9 +107,9 @@ class Foundation(pulumi.ComponentResource):
             force_destroy=args.get("force_destroy", False),
             lifecycle_rules=_lifecycle(args),
             labels=labels,
-            opts=ready,
+            opts=kept,
         )
-        self._grant(name, args, repository, bucket, child)
+        self._grant(name, args, repository, bucket, enabled)
         self.bucket = bucket.name
         self.repository = pulumi.Output.concat(args["registry"], "/", args["project"], "/", repository.repository_id)
         self.register_outputs({"bucket": self.bucket, "repository": self.repository})
@@ -119,7 +120,7 @@ class Foundation(pulumi.ComponentResource):
         args: FoundationArgs,
         repository: artifactregistry.Repository,
         bucket: storage.Bucket,
-        child: pulumi.ResourceOptions,
+        enabled: pulumi.ResourceOptions,
     ) -> None:
         for label, principal in args.get("image_readers", {}).items():
             artifactregistry.RepositoryIamMember(
@@ -128,7 +129,7 @@ class Foundation(pulumi.ComponentResource):
                 repository=repository.repository_id,
                 role="roles/artifactregistry.reader",
                 member=principal,
-                opts=child,
+                opts=enabled,
             )
         for label, principal in args.get("operators", {}).items():
             storage.BucketIAMMember(
@@ -136,14 +137,14 @@ class Foundation(pulumi.ComponentResource):
                 bucket=bucket.name,
                 role="roles/storage.objectUser",
                 member=principal,
-                opts=child,
+                opts=enabled,
             )
             projects.IAMMember(
                 f"{name}-logs-operator-{label}",
                 project=args["project"],
                 role="roles/logging.viewer",
                 member=principal,
-                opts=child,
+                opts=enabled,
             )
 
 
