@@ -172,7 +172,9 @@ def to_body(error: ApiError, style: str = "google") -> dict[str, Any]:
     if style not in ("google", "storage"):
         raise ValueError(f"to_body: style must be google or storage, got {style!r}")
     if style == "storage":
-        reason = error.reason or LEGACY_REASON.get(error.status, "backendError")
+        # reasons in capitals are those of ErrorInfo; errors[] has its own words
+        reason = "" if error.reason.isupper() else error.reason
+        reason = reason or LEGACY_REASON.get(error.status, "backendError")
         errors = [{"message": error.message, "domain": "global", "reason": reason}]
         return {"error": {"code": error.code, "message": error.message, "errors": errors}}
     body: dict[str, Any] = {"code": error.code, "message": error.message, "status": error.status}
