@@ -103,7 +103,7 @@ class GcsStore:
         size = os.fstat(source).st_size
         if size <= ONE_PIECE_BYTES:
             data = os.pread(source, size, 0)
-            blob = self._write(uri, data, {})
+            blob = self._http.call(uri, lambda: self._post(uri, data, {}))
             transfer.advance(size)
             return blob
         crc = _file_crc(source, size)
@@ -117,13 +117,21 @@ class GcsStore:
 
     def write(self, uri: str, data: bytes, *, if_generation: int | None = None) -> int:
         query = {} if if_generation is None else {"ifGenerationMatch": str(if_generation)}
+        tries = 0
+
+        def attempt() -> Blob:
+            nonlocal tries
+            tries += 1
+            return self._post(uri, data, query)
+
         try:
-            return self._write(uri, data, query).generation
+            return self._http.call(uri, attempt).generation
         except PreconditionFailed:
-            # A write that was answered 503 may have happened; the retry then meets our own object.
-            now = self.stat(uri)
-            if now.size == len(data) and now.crc32c == crc32c.extend(0, data):
-                return now.generation
+            # A write whose answer was lost may have happened; its retry then meets our own object.
+            if tries > 1:
+                now = self.stat(uri)
+                if now.size == len(data) and now.crc32c == crc32c.extend(0, data):
+                    return now.generation
             raise
 
     def delete(self, uri: str) -> None:
@@ -132,7 +140,8 @@ class GcsStore:
         except NotFound:
             return
 
-    def _write(self, uri: str, data: bytes, query: Mapping[str, str]) -> Blob:
+    def _post(self, uri: str, data: bytes, query: Mapping[str, str]) -> Blob:
+        """One attempt to write an object in one piece."""
         bucket, name = split(uri)
         about = {"name": name, "crc32c": crc32c.to_base64(crc32c.extend(0, data)), "contentType": _content_type(name)}
         boundary = os.urandom(16).hex()
@@ -142,8 +151,7 @@ class GcsStore:
         headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
         url = f"/upload/storage/v1/b/{bucket}/o"
         full = {"uploadType": "multipart", "fields": _FIELDS, **query}
-        answer = self._http.call(uri, lambda: self._http.send("POST", uri, url, full, headers=headers, body=body))
-        return _blob(uri, answer.json())
+        return _blob(uri, self._http.send("POST", uri, url, full, headers=headers, body=body).json())
 
     def _upload_resumable(self, source: int, size: int, uri: str, crc: int, transfer: Transfer) -> Blob:
         bucket, name = split(uri)
