@@ -7,10 +7,11 @@ value out of range all raise, and the message names the key.
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import pulumi
-from pulumi.runtime.config import CONFIG, get_config_env
+from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 
 from workloads.common.contract import Endpoints
 from workloads.heavy_runner.contract import DEFAULT_SCRIPT_TIMEOUT_S, HeavyRunnerEnv
@@ -36,6 +37,10 @@ _LABEL_VALUE = r"[a-z0-9_-]{0,63}"
 _GRANTEE = r"[a-z][a-z0-9-]{0,20}"
 _PRINCIPAL = r"(user|group|serviceAccount|domain|principal|principalSet):\S+"
 _URL = r"https?://[^/\s]+"
+
+
+class SettingsError(pulumi.RunError, ValueError):
+    """A stack file is not as it must be. The engine shows its text alone, without a traceback."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,16 +170,20 @@ def load() -> Settings:
 
     Raises:
         pulumi.ConfigMissingError: gcp:project or gcp:region is missing.
-        ValueError: any other key is missing, unknown, of another type or out of range.
+        SettingsError: any other key is missing, unknown, of another type or out of range.
     """
     gcp, own = pulumi.Config("gcp"), pulumi.Config(NAMESPACE)
     prefix = f"{NAMESPACE}:"
-    names = [key.removeprefix(prefix) for key in {**get_config_env(), **CONFIG.get()} if key.startswith(prefix)]
     hints = get_type_hints(Settings)
     raw: dict[str, Any] = {}
-    for name in names:
-        text = own.require(name)
-        raw[name] = text if hints.get(name) is str else own.require_object(name)
+    for key in {**get_config_env(), **CONFIG.get()}:
+        if not key.startswith(prefix):
+            continue
+        if is_config_secret(key):
+            raise SettingsError(f"{key}: value must be plain, got a secret; containers get a secret by its name")
+        name = key.removeprefix(prefix)
+        is_text = hints.get(name, str) is str
+        raw[name] = own.require(name) if is_text else own.require_object(name)
     given = {"project": gcp.require("project"), "region": gcp.require("region"), "stack": pulumi.get_stack()}
     return _parse(Settings, raw, prefix, refused=given, given=given)
 
@@ -185,39 +194,39 @@ def _parse(
     """A dataclass from what the file says under `path`, strict about keys and types."""
     here = path.rstrip(":.")
     if not isinstance(raw, Mapping):
-        raise ValueError(f"{here}: value must be a map, got {raw!r}")
+        raise SettingsError(f"{here}: value must be a map, got {raw!r}")
     known = {item.name: item for item in fields(cls) if item.name not in refused}  # type: ignore[arg-type]  # T is one of our dataclasses
     for name in raw:
         if name not in known:
-            raise ValueError(f"{path}{name}: key must be one of {', '.join(sorted(known))}, got {name!r}")
+            raise SettingsError(f"{path}{name}: key must be one of {', '.join(sorted(known))}, got {name!r}")
     for name, item in known.items():
         if name not in raw and item.default is MISSING and item.default_factory is MISSING:
-            raise ValueError(f"{path}{name}: key must be set, got none")
+            raise SettingsError(f"{path}{name}: key must be set, got none")
     hints = get_type_hints(cls)
     values = {name: _value(hints[name], value, f"{path}{name}") for name, value in raw.items()}
     try:
         return cls(**{**values, **(given or {})})
     except ValueError as error:
-        raise ValueError(f"{path if path.endswith(':') else f'{here}: '}{error}") from error
+        raise SettingsError(f"{path if path.endswith(':') else f'{here}: '}{error}") from error
 
 
 def _value(hint: Any, value: object, path: str) -> Any:
-    if hint == HeavyRunner | None:
-        hint = HeavyRunner
+    if isinstance(hint, UnionType):
+        (hint,) = (one for one in get_args(hint) if one is not NoneType)
     if is_dataclass(hint) and isinstance(hint, type):
         return _parse(hint, value, f"{path}.", refused=SET_BY_STACK if hint is HeavyRunnerEnv else ())
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint in (bool, int, float, str):
         if type(value) is not hint:
-            raise ValueError(f"{path}: value must be of type {hint.__name__}, got {value!r}")
+            raise SettingsError(f"{path}: value must be of type {hint.__name__}, got {value!r}")
         return value
     if hint == tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise ValueError(f"{path}: value must be a list of strings, got {value!r}")
+            raise SettingsError(f"{path}: value must be a list of strings, got {value!r}")
         return tuple(value)
     if not isinstance(value, Mapping) or not all(isinstance(item, str) for item in value.values()):
-        raise ValueError(f"{path}: value must be a map of strings, got {value!r}")
+        raise SettingsError(f"{path}: value must be a map of strings, got {value!r}")
     return dict(value)
 
 

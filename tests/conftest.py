@@ -75,12 +75,13 @@ def start(preview: bool = False, stack_name: str = "test") -> Recorder:
 
 
 def configure(values: Mapping[str, Any]) -> None:
-    pulumi.runtime.set_all_config({k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()})
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+    pulumi.runtime.set_all_config(texts, secret_keys=[])
 
 
 def run(declare: Callable[[], object]) -> None:
     """Call `declare` and wait until everything it declared is registered."""
-    pulumi.runtime.test(declare)()  # type: ignore[no-untyped-call]  # the SDK's own has no annotations
+    pulumi.runtime.test(declare)()
 
 
 def configuration(name: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What Pulumi.<stack>.yaml may say, and what is refused before the first resource, by the key's name."""
 
+import json
 import re
 from dataclasses import fields
 from typing import Any
@@ -73,6 +74,7 @@ def test_everything_can_be_said() -> None:
     ("changes", "message"),
     [
         ({"heavy_runer": {}}, "longhaul:heavy_runer: key must be one of build, deletion_protection, "),
+        ({"heavy_runer": "not JSON"}, "longhaul:heavy_runer: key must be one of build, deletion_protection, "),
         ({"project": '"x"'}, "longhaul:project: key must be one of build, "),
         ({"heavy_runner": {"cpus": 8}}, "longhaul:heavy_runner.cpus: key must be one of cpu, env, max_retries, "),
         ({"heavy_runner": {"env": {"chunk": 1}}}, "longhaul:heavy_runner.env.chunk: key must be one of "),
@@ -111,6 +113,20 @@ def test_everything_can_be_said() -> None:
 def test_what_is_wrong_is_refused_by_its_key(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         load(**changes)
+
+
+def test_a_secret_is_refused_without_being_shown() -> None:
+    start()
+    values = {key: json.dumps(value) for key, value in {**GOOD, "longhaul:registry": "hunter2"}.items()}
+    pulumi.runtime.set_all_config(values, secret_keys=["longhaul:registry"])
+    with pytest.raises(ValueError, match="longhaul:registry: value must be plain, got a secret") as error:
+        settings.load()
+    assert "hunter2" not in str(error.value)
+
+
+def test_an_error_is_shown_without_a_traceback() -> None:
+    with pytest.raises(pulumi.RunError):
+        load(heavy_runner={"cpu": "8"})
 
 
 @pytest.mark.parametrize("key", ["gcp:project", "gcp:region"])
