@@ -11,7 +11,7 @@ from localcloud.errors import ApiError, invalid
 from localcloud.shell import Api, Call, raw_path, read_json
 from localcloud.storage import names
 from localcloud.storage.catalogue import BUCKET, Record, milliseconds
-from localcloud.storage.conditions import NotModified, from_query
+from localcloud.storage.conditions import NotModified, check_etags, from_query
 from localcloud.storage.engine import Storage
 from localcloud.storage.problems import bad, required
 from localcloud.storage.requests import base_url
@@ -103,6 +103,7 @@ class Buckets:
         bucket = self._find(call, "storage.buckets.get")
         try:
             from_query(call.query).check(bucket, reading=True)
+            check_etags(call.request.headers, names.etag(bucket["generation"], bucket["metageneration"]))
         except NotModified:
             return Response(status_code=304)
         return resource(base_url(call.request), bucket)

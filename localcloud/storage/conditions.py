@@ -65,6 +65,19 @@ def from_headers(headers: Mapping[str, str], *, source: bool = False) -> Conditi
     )
 
 
+def check_etags(headers: Mapping[str, str], etag: str) -> None:
+    """If-Match and If-None-Match of a read. Raises ApiError 412, or NotModified."""
+    wanted, unwanted = _etags(headers.get("if-match")), _etags(headers.get("if-none-match"))
+    if wanted and not wanted & {etag, "*"}:
+        raise not_met()
+    if unwanted & {etag, "*"}:
+        raise NotModified
+
+
+def _etags(header: str | None) -> set[str]:
+    return {item.strip().removeprefix("W/").strip('"') for item in (header or "").split(",")} - {""}
+
+
 def from_dict(values: Mapping[str, int | None]) -> Conditions:
     """What `dataclasses.asdict` made, read back from the store."""
     return Conditions(**values)

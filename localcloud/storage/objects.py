@@ -13,7 +13,7 @@ from localcloud.shell import Api, Call, read_json
 from localcloud.storage import downloads, listing, names, records
 from localcloud.storage.buckets import params
 from localcloud.storage.catalogue import Record
-from localcloud.storage.conditions import NotModified, from_query, not_met, number
+from localcloud.storage.conditions import NotModified, check_etags, from_query, not_met, number
 from localcloud.storage.engine import Storage, Target
 from localcloud.storage.problems import bad, no_object
 from localcloud.storage.requests import base_url
@@ -47,6 +47,7 @@ class Objects:
         media = call.request.query_params.get("alt") == "media"
         try:
             record = self._read(call, "storage.objects.get")
+            check_etags(call.request.headers, names.etag(record["generation"], record["metageneration"]))
             if media:
                 return downloads.serve(self._storage.blobs, call.request, record, xml=False)
         except NotModified:

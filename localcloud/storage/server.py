@@ -9,11 +9,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from localcloud.discovery import Discovery
-from localcloud.errors import ApiError, to_response
+from localcloud.errors import ApiError, to_response, unimplemented
 from localcloud.shell import Api, App, Call, raw_path
-from localcloud.storage import batches, downloads, signing
+from localcloud.storage import batches, downloads, names, signing
 from localcloud.storage.buckets import Buckets, params
-from localcloud.storage.conditions import NotModified, from_query, number
+from localcloud.storage.conditions import NotModified, check_etags, from_query, number
 from localcloud.storage.engine import Storage
 from localcloud.storage.lifecycle import Lifecycle
 from localcloud.storage.objects import Objects
@@ -33,6 +33,7 @@ UPLOAD = re.compile(r"(?:resumable/)?upload/storage/v1/b/([^/]+)/o")
 DOWNLOAD = re.compile(r"download/storage/v1/b/([^/]+)/o/([^/]+)")
 BATCH = re.compile(r"batch(?:/storage/v1)?")
 JSON = re.compile(r"(?:storage/v1|download/storage/v1|upload/storage/v1|batch)(?:/|$)")
+CUSTOMER_KEY = "x-goog-encryption-algorithm"
 
 
 class Server:
@@ -101,6 +102,8 @@ class Server:
         as_json = JSON.match(path) is not None
         try:
             self.cloud.faults.maybe_fail("storage")
+            if CUSTOMER_KEY in request.headers:
+                raise unimplemented("Encryption with customer-supplied keys")
             return await self._dispatch(Ask(request, self.cloud), path)
         except NotModified:
             return Response(status_code=304)
@@ -135,4 +138,5 @@ class Server:
         record = self.storage.read(
             ask.principal, bucket, name, generation=number(ask.query, "generation"), conditions=from_query(ask.query)
         )
+        check_etags(ask.request.headers, names.etag(record["generation"], record["metageneration"]))
         return downloads.serve(self.storage.blobs, ask.request, record, xml=False)

@@ -8,7 +8,7 @@ import re
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -156,7 +156,17 @@ class Sessions:
     def finished(self, upload_id: str, session: Session, record: dict[str, Any]) -> None:
         """Keeps the answer for a client that asks again. Without awaiting after the commit it belongs to."""
         self._store.put(KIND, upload_id, {**session, "state": "done", "record": record, "given": {}})
-        self._writers.pop(upload_id, None)
+
+    def take(self, upload_id: str) -> Writer:
+        """The writer, which the caller now finishes; this class forgets it."""
+        return self._writers.pop(upload_id)
+
+    async def let_go(self, upload_id: str) -> None:
+        """Closes the file, so that the next request begins with what is in it."""
+        writer = self._writers.pop(upload_id, None)
+        if writer is not None:
+            with suppress(OSError):
+                await writer.close()
 
     async def drop(self, upload_id: str) -> None:
         """Ends a session that can come to nothing any more."""

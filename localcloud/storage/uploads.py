@@ -143,18 +143,26 @@ class Uploads:
             if session["state"] == "done":
                 return self._answer(ask, session["record"])
             chunk = parse_range(request.headers.get("content-range"))
-            writer = await self._sessions.writer(upload_id, session)
-            total = chunk.total if chunk.total is not None else session["total"]
-            if session["total"] is not None and chunk.total not in (None, session["total"]):
-                raise bad(f"The upload was announced with {session['total']} bytes, not {chunk.total}.")
-            if chunk.start is not None:
-                await self._take(request, chunk, writer)
-            elif chunk.total is None or chunk.total != writer.size:
-                return self._incomplete(request, upload_id, writer.size)
-            ends = chunk.start is None or chunk.final or (total is not None and writer.size == total)
-            if not ends:
-                return self._incomplete(request, upload_id, writer.size)
-            return await self._finish(ask, upload_id, session, total)
+            try:
+                return await self._advance(ask, upload_id, session, chunk)
+            except OSError:  # a full disk: what the file holds is what counts from now on
+                await self._sessions.let_go(upload_id)
+                raise
+
+    async def _advance(self, ask: Ask, upload_id: str, session: Session, chunk: Chunk) -> Response:
+        request = ask.request
+        writer = await self._sessions.writer(upload_id, session)
+        total = chunk.total if chunk.total is not None else session["total"]
+        if session["total"] is not None and chunk.total not in (None, session["total"]):
+            raise bad(f"The upload was announced with {session['total']} bytes, not {chunk.total}.")
+        if chunk.start is not None:
+            await self._take(request, chunk, writer)
+        elif chunk.total is None or chunk.total != writer.size:
+            return self._incomplete(request, upload_id, writer.size)
+        ends = chunk.start is None or chunk.final or (total is not None and writer.size == total)
+        if not ends:
+            return self._incomplete(request, upload_id, writer.size)
+        return await self._finish(ask, upload_id, session, total)
 
     async def _take(self, request: Request, chunk: Chunk, writer: Any) -> None:
         """Appends what is new of a chunk; of one that breaks off, the whole quanta."""
@@ -191,7 +199,7 @@ class Uploads:
         if total is not None and writer.size != total:
             await writer.flush(QUANTUM)
             raise bad(f"The upload ends after {writer.size} bytes, but {total} were announced.")
-        content = await writer.finish()
+        content = await self._sessions.take(upload_id).finish()
         try:
             self._verify({**session["claimed"], **records.claimed_hashes(ask.request.headers, {})}, content)
             with self._storage.cloud.store.transaction():

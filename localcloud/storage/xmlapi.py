@@ -11,13 +11,16 @@ from starlette.responses import Response
 from localcloud.errors import ApiError
 from localcloud.storage import downloads, listing, names, records
 from localcloud.storage.catalogue import BUCKET, Record
-from localcloud.storage.conditions import Conditions, from_headers, not_met, number
+from localcloud.storage.conditions import Conditions, check_etags, from_headers, number
 from localcloud.storage.engine import Storage, Target
 from localcloud.storage.requests import Ask
 from localcloud.storage.sessions import Sessions
 from localcloud.storage.uploads import Uploads
 from localcloud.storage.xmlparts import MultipartUploads
 from localcloud.storage.xmltext import tag, xml
+
+NOT_HERE = frozenset({"acl", "compose", "customTime", "encryption", "legal-hold", "retention", "tagging", "torrent"})
+"""Sub-resources of an object. To take `?acl` for the object itself would overwrite it."""
 
 
 class XmlApi:
@@ -36,6 +39,10 @@ class XmlApi:
         if not name:
             return self._bucket(ask, bucket)
         query, method = ask.query, ask.request.method
+        if asked := NOT_HERE & query.keys():
+            raise ApiError(
+                501, "UNIMPLEMENTED", f"?{asked.pop()} is not implemented by the local cloud.", "NotImplemented"
+            )
         if "uploadId" in query or "uploads" in query:
             return await self._parts.handle(ask, bucket, name)
         if query.get("upload_id"):
@@ -118,17 +125,19 @@ class XmlApi:
             ask.principal, bucket, name,
             generation=number(ask.query, "generation"), conditions=from_headers(ask.request.headers),
         )  # fmt: skip
-        tag = f'"{records.xml_etag(record)}"'
-        if ask.request.headers.get("if-none-match") in (tag, "*"):
-            return Response(status_code=304, headers={"etag": tag})
-        if ask.request.headers.get("if-match") not in (None, tag, "*"):
-            raise not_met()
+        check_etags(ask.request.headers, records.xml_etag(record))
         overrides = {
             key.removeprefix("response-"): value
             for key, value in ask.query.items()
             if key.startswith("response-content-")
         }
-        return downloads.serve(self._storage.blobs, ask.request, record, xml=True, extra={"etag": tag, **overrides})
+        return downloads.serve(
+            self._storage.blobs,
+            ask.request,
+            record,
+            xml=True,
+            extra={"etag": f'"{records.xml_etag(record)}"', **overrides},
+        )
 
     async def _put(self, ask: Ask, bucket: str, name: str) -> Response:
         headers = ask.request.headers

@@ -16,13 +16,13 @@ from starlette.responses import Response
 from localcloud.errors import ApiError
 from localcloud.identity import Principal
 from localcloud.shell import read_body
-from localcloud.storage import names, records
+from localcloud.storage import names, records, xmltext
 from localcloud.storage.blobs import Content
 from localcloud.storage.conditions import Conditions, from_dict, from_headers
 from localcloud.storage.engine import Storage, Target
 from localcloud.storage.problems import bad
 from localcloud.storage.requests import Ask
-from localcloud.storage.xmltext import tag, xml
+from localcloud.storage.xmltext import tag
 
 UPLOAD = "storage.mpu"
 PART = "storage.part"
@@ -87,7 +87,7 @@ class MultipartUploads:
             "initiated": self._storage.catalogue.now(),
         }
         self._store.put(UPLOAD, upload_id, upload)
-        return xml(
+        return _xml(
             "InitiateMultipartUploadResult", tag("Bucket", bucket) + tag("Key", name) + tag("UploadId", upload_id)
         )
 
@@ -143,7 +143,7 @@ class MultipartUploads:
         self._forget(upload_id)
         place = f"{ask.base}/{bucket}/{name}"
         etag = f'"{records.xml_etag(record)}"'
-        answer = xml(
+        answer = _xml(
             "CompleteMultipartUploadResult",
             tag("Location", place) + tag("Bucket", bucket) + tag("Key", name) + tag("ETag", etag),
         )
@@ -165,7 +165,7 @@ class MultipartUploads:
             for number, part in self._parts(upload_id)
         )
         head = tag("Bucket", bucket) + tag("Key", name) + tag("UploadId", upload_id) + tag("IsTruncated", "false")
-        return xml("ListPartsResult", head + rows)
+        return _xml("ListPartsResult", head + rows)
 
     def list_uploads(self, ask: Ask, bucket: str) -> Response:
         self._require(ask, "storage.multipartUploads.list", bucket, None)
@@ -174,7 +174,7 @@ class MultipartUploads:
             f"<Upload>{tag('Key', upload['name'])}{tag('UploadId', key)}{tag('Initiated', upload['initiated'])}</Upload>"
             for key, upload in found
         )
-        return xml("ListMultipartUploadsResult", tag("Bucket", bucket) + tag("IsTruncated", "false") + rows)
+        return _xml("ListMultipartUploadsResult", tag("Bucket", bucket) + tag("IsTruncated", "false") + rows)
 
     def _forget(self, upload_id: str) -> None:
         with self._store.transaction():
@@ -204,6 +204,10 @@ class MultipartUploads:
         for upload_id in upload_ids:
             self._forget(upload_id)
         return len(upload_ids)
+
+
+def _xml(root: str, body: str) -> Response:
+    return xmltext.xml(root, body, xmltext.MULTIPART)
 
 
 def etag_of(md5: str) -> str:

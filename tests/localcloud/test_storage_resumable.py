@@ -4,6 +4,7 @@ import random
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,7 +21,7 @@ def bucket(cloud: LocalCloud) -> str:
     return new_bucket(cloud)
 
 
-def start(cloud: LocalCloud, bucket: str, name: str, query: str = "", **options: object) -> str:
+def start(cloud: LocalCloud, bucket: str, name: str, query: str = "", **options: Any) -> str:
     """Path of a new session."""
     path = f"/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name={name}{query}"
     location = call(cloud, "POST", path, **options).headers["location"]
