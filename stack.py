@@ -20,7 +20,8 @@ def deploy(s: Settings) -> None:
     """Declare the stack that `s` describes. Raises ValueError, before the first resource, if the platform forbids it."""
     check(s)
     labels = {**s.labels, "app": "longhaul", "stack": label_value(s.stack)}
-    pins = [pin.rpartition("@")[2] for pin in s.images.values()]
+    repository_id = derived_id(s.stack, "images", 63)
+    own_pins = [pin for pin in s.images.values() if pin.startswith(f"{s.registry_host}/{s.project}/{repository_id}/")]
 
     foundation = Foundation(
         "foundation",
@@ -28,13 +29,13 @@ def deploy(s: Settings) -> None:
             "project": s.project,
             "location": s.region,
             "registry": s.registry_host,
-            "repository_id": derived_id(s.stack, "images", 63),
+            "repository_id": repository_id,
             "apis": heavy_runner.APIS,
             "expiring_prefixes": heavy_runner.READ_PREFIXES,
             "expire_after_days": s.retention.expire_after_days,
             "keep_versions": s.retention.keep_versions,
             "untagged_after_days": s.retention.untagged_after_days,
-            "kept_digests": [*s.retention.kept_digests, *pins],
+            "kept_digests": [*s.retention.kept_digests, *(pin.rpartition("@")[2] for pin in own_pins)],
             "labels": labels,
             "force_destroy": s.force_destroy,
             "protect": s.deletion_protection,

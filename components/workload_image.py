@@ -57,7 +57,7 @@ class WorkloadImage(pulumi.ComponentResource):
             recorded = {"workload": workload, "files": files}
         super().__init__("longhaul:index:WorkloadImage", name, recorded, opts)
         if pin is None:
-            tag = content_tag(files, args.get("base_image", ""))
+            tag = content_tag(files, args.get("base_image", ""), args.get("network", ""))
             path = pulumi.Output.concat(args["repository"], "/", workload.replace("_", "-"))
             ref = self._build(name, args, path, tag)
         self.ref = ref
@@ -120,9 +120,13 @@ def context_files(name: str, workload: str, root: Path = PROJECT_ROOT) -> dict[s
     return {file.relative_to(context).as_posix(): _digest(file.read_bytes()) for file in sorted({*found, dockerfile})}
 
 
-def content_tag(files: Mapping[str, str], base_image: str) -> str:
-    """Tag of an image made of `files` on `base_image`: the same for the same content, whoever builds it."""
-    return f"src-{_digest(json.dumps([dict(files), base_image, PLATFORM], sort_keys=True).encode())}"
+def content_tag(files: Mapping[str, str], base_image: str = "", network: str = "") -> str:
+    """Tag of an image: the same for the same inputs of the build, whoever builds it.
+
+    Every input counts that makes the plugin build again, because two builds of one tree differ in their digest, and the
+    first would lose its tag to the second.
+    """
+    return f"src-{_digest(json.dumps([dict(files), base_image, network, PLATFORM], sort_keys=True).encode())}"
 
 
 def _digest(data: bytes) -> str:

@@ -4,9 +4,13 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, configuration, declared, deployed
+from conftest import ROOT, configuration, configure, declared, deployed, run, start
+
+import settings
+import stack
 
 STACKS = sorted(file.name.split(".")[1] for file in ROOT.glob("Pulumi.*.yaml"))
+DIGEST = "sha256:" + "7a" * 32
 PIN = configuration("prod")["longhaul:images"]["heavy_runner"]
 
 LABELLED = {
@@ -92,10 +96,22 @@ def test_a_pinned_stack_builds_nothing_and_runs_the_pin() -> None:
     assert container["image"] == PIN
 
 
-def test_a_pinned_version_survives_the_cleanup() -> None:
-    (repository,) = (found for found in declared("prod").values() if "cleanupPolicies" in found)
-    kept = [policy for policy in repository["cleanupPolicies"] if policy["id"] == "keep-pinned"]
-    assert kept[0]["condition"]["versionNamePrefixes"] == [PIN.rpartition("@")[2]]
+@pytest.mark.parametrize("name", STACKS)
+def test_no_cleanup_takes_a_version_with_a_tag(name: str) -> None:
+    (repository,) = (found for found in declared(name).values() if "cleanupPolicies" in found)
+    deleting = [policy for policy in repository["cleanupPolicies"] if policy["action"] == "DELETE"]
+    assert {policy["condition"]["tagState"] for policy in deleting} == {"UNTAGGED"}
+
+
+def test_a_pin_in_the_stacks_own_repository_is_kept_by_name() -> None:
+    own, other = f"us-central1-docker.pkg.dev/acme/lh-pinned-images/heavy-runner@{DIGEST}", PIN
+    for pin, kept in ((own, [DIGEST]), (other, [])):
+        cloud = start(stack_name="pinned")
+        configure({**configuration("prod"), "gcp:project": "acme", "longhaul:images": {"heavy_runner": pin}})
+        run(lambda: stack.deploy(settings.load()))
+        policies = {policy["id"]: policy for policy in cloud.resources["foundation-images"]["cleanupPolicies"]}
+        found = policies["keep-pinned"]["condition"]["versionNamePrefixes"] if "keep-pinned" in policies else []
+        assert found == kept
 
 
 def test_what_runs_in_production_is_protected() -> None:

@@ -82,8 +82,8 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def tag(tree: Path, base_image: str = "") -> str:
-    return content_tag(context_files("img", "heavy_runner", tree), base_image)
+def tag(tree: Path, base_image: str = "", network: str = "") -> str:
+    return content_tag(context_files("img", "heavy_runner", tree), base_image, network)
 
 
 def test_an_edit_of_the_workload_gives_another_tag(tree: Path) -> None:
@@ -100,8 +100,8 @@ def test_an_edit_elsewhere_changes_nothing(tree: Path, elsewhere: str) -> None:
     assert tag(tree) == before
 
 
-def test_another_base_image_gives_another_tag(tree: Path) -> None:
-    assert tag(tree) != tag(tree, "longhaul/base:trixie")
+def test_every_input_that_makes_a_new_build_gives_another_tag(tree: Path) -> None:
+    assert len({tag(tree), tag(tree, "longhaul/base:trixie"), tag(tree, "", "host")}) == 3
 
 
 def test_an_ignore_file_that_lets_everything_in_is_refused(tree: Path) -> None:
