@@ -34,7 +34,7 @@ ENUM_NUMBERS: tuple[tuple[str, dict[int, str]], ...] = (
     (
         "GOOGET",
         {0: "FORMAT_UNSPECIFIED", 1: "DOCKER", 2: "MAVEN", 3: "NPM", 5: "APT", 6: "YUM", 7: "GOOGET", 8: "PYTHON",
-         9: "KFP", 10: "GO", 11: "GENERIC"},
+         9: "KFP", 10: "GO", 11: "GENERIC", 12: "RUBY"},
     ),
 )  # fmt: skip
 """Enums whose numbers are not their positions in the document, known by one of their names: google/api/launch_stage.proto,

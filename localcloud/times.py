@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 
-RFC3339 = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)$", re.IGNORECASE)
+RFC3339 = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:?\d\d)$", re.IGNORECASE)
 
 
 def nanoseconds(text: str) -> int:
