@@ -90,7 +90,9 @@ class State:
 
 
 Log = Callable[[str, str, str], None]
-"""Writes one line to the engine: severity (debug, info, warning, error), text, urn ("" for none)."""
+"""Writes one line to the engine: severity, text, urn ("" for none).
+
+Severities are debug, info, warning, error, and status: progress, shown while it is news and not kept."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,11 +53,13 @@ class EngineLog:
 
     def __call__(self, severity: str, message: str, urn: str = "") -> None:
         if self._stub is None:
-            log.log(getattr(logging, severity.upper()), "%s", message)
+            log.log(getattr(logging, severity.upper(), logging.INFO), "%s", message)
             return
-        level = engine_pb2.LogSeverity.Value(severity.upper())
+        passing = severity == "status"
+        level = engine_pb2.LogSeverity.Value("INFO" if passing else severity.upper())
+        request = engine_pb2.LogRequest(severity=level, message=message, urn=urn, ephemeral=passing)
         try:
-            self._stub.Log(engine_pb2.LogRequest(severity=level, message=message, urn=urn), timeout=5)
+            self._stub.Log(request, timeout=5)
         except grpc.RpcError as error:
             # the engine is gone: what the plugin does for it is over, and stderr is all that is left
             print(f"{severity}: {message} (not logged: {error})", file=sys.stderr)

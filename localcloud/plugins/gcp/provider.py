@@ -75,7 +75,7 @@ class GcpPlugin(Plugin):
         if failures := config.check(args.values):
             raise PluginError("; ".join(failure.reason for failure in failures))
         self._rest = Rest(config.read(args.values, self._environment))
-        log("warning", NOTICE.format(count=len(ROWS)), "")
+        log("info", NOTICE.format(count=len(ROWS)), "")
 
     def diff_config(self, olds: Plain, news: Plain) -> Difference:
         """A changed configuration is taken up; only another project replaces what was made."""
