@@ -17,7 +17,7 @@ from settings import HeavyRunner, Settings
 
 
 def deploy(s: Settings) -> None:
-    """Declare the stack that `s` describes. Raises ValueError, before the first resource, if the platform forbids it."""
+    """Declare the stack that `s` describes. Raises ArgumentError, before the first resource, if the platform forbids it."""
     check(s)
     labels = {**s.labels, "app": "longhaul", "stack": label_value(s.stack)}
     repository_id = derived_id(s.stack, "images", 63)
@@ -50,23 +50,11 @@ def deploy(s: Settings) -> None:
     pulumi.export("bucket", foundation.bucket)
     pulumi.export("repository", foundation.repository)
     pulumi.export("commands", {system: made["commands"]["longhaul"] for system, made in systems.items()})
-    pulumi.export(
-        "longhaul",
-        {
-            "project": s.project,
-            "region": s.region,
-            "stack": s.stack,
-            "bucket": foundation.bucket,
-            "repository": foundation.repository,
-            "endpoints": dict(s.endpoints),
-            "operators": sorted(s.operators.values()),
-            "systems": systems,
-        },
-    )
+    pulumi.export("longhaul", _exported(s, foundation, systems))
 
 
 def check(s: Settings) -> None:
-    """Hold every system to the limits of the platform, under the name of its key."""
+    """Hold every system to the limits of the platform. Raises ArgumentError, which names the key."""
     one_of("gcp:region", "location", s.region, REGIONS)
     if (h := s.heavy_runner) is not None:
         JobShape(
@@ -117,6 +105,20 @@ def _deploy_heavy_runner(
         "sandbox": asdict(h.sandbox),
         "commands": {"gcloud": job.gcloud_command, "longhaul": job.longhaul_command},
         "env_block": job.env_block,
+    }
+
+
+def _exported(s: Settings, foundation: Foundation, systems: Mapping[str, Any]) -> dict[str, Any]:
+    """What the `longhaul` command knows of a stack."""
+    return {
+        "project": s.project,
+        "region": s.region,
+        "stack": s.stack,
+        "bucket": foundation.bucket,
+        "repository": foundation.repository,
+        "endpoints": dict(s.endpoints),
+        "operators": sorted(s.operators.values()),
+        "systems": systems,
     }
 
 

@@ -37,16 +37,7 @@ def container_job(name: str, args: ContainerJobArgs, parent: pulumi.Resource) ->
         f"{name}-sa", account_id=args["account_id"], display_name=f"{name} of {pulumi.get_stack()}", opts=child
     )
     member = pulumi.Output.concat("serviceAccount:", account.email)
-    readable = [
-        secretmanager.SecretIamMember(
-            f"{name}-secret-{label}",
-            secret_id=secret,
-            role="roles/secretmanager.secretAccessor",
-            member=member,
-            opts=child,
-        )
-        for label, secret in _secrets(args).items()
-    ]
+    readable = _grant_secrets(name, args, member, child)
     on_disk = any("disk_gib" in volume for volume in args.get("volumes", {}).values())
     labels = dict(args.get("labels", {})) or None
     job = cloudrunv2.Job(
@@ -63,6 +54,21 @@ def container_job(name: str, args: ContainerJobArgs, parent: pulumi.Resource) ->
     )
     _grant(name, job, args, child)
     return ContainerJob(job, account, member)
+
+
+def _grant_secrets(
+    name: str, args: ContainerJobArgs, member: pulumi.Output[str], child: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
+    return [
+        secretmanager.SecretIamMember(
+            f"{name}-secret-{label}",
+            secret_id=secret,
+            role="roles/secretmanager.secretAccessor",
+            member=member,
+            opts=child,
+        )
+        for label, secret in _secrets(args).items()
+    ]
 
 
 def _secrets(args: ContainerJobArgs) -> dict[str, pulumi.Input[str]]:
