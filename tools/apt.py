@@ -10,8 +10,10 @@ _NON_INTERACTIVE = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
 _WAIT_FOR_DPKG = ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]
 
 
-def install(m: Machine, step: str, packages: list[str]) -> None:
-    """Install what is missing of `packages`; nothing happens when all are there.
+def install(m: Machine, step: str, packages: list[str], *, where_known: tuple[str, ...] = ()) -> None:
+    """Install what is missing of `packages`, and with it those of `where_known` that this release has.
+
+    Nothing happens when all of `packages` are there.
 
     Raises:
         StepError: no root or no Debian (the text is the line to run), or apt-get failed.
@@ -32,7 +34,8 @@ def install(m: Machine, step: str, packages: list[str]) -> None:
         except StepError as err:
             # one unreachable list of many is no obstacle; the install below says what really cannot be had
             say(step, f"apt-get update was incomplete ({str(err).splitlines()[0]}); going on with the lists there are")
-        argv = ["apt-get", *_WAIT_FOR_DPKG, "install", "-y", "--no-install-recommends", *missing]
+        more = [name for name in where_known if known(name) and not installed(name)]
+        argv = ["apt-get", *_WAIT_FOR_DPKG, "install", "-y", "--no-install-recommends", *missing, *more]
         call(m, step, argv, timeout_s=600, env=_NON_INTERACTIVE)
 
 
@@ -41,3 +44,9 @@ def installed(package: str) -> bool:
         return False
     query = ["dpkg-query", "-W", "-f", "${db:Status-Status}", package]
     return subprocess.run(query, capture_output=True, text=True, check=False).stdout == "installed"
+
+
+def known(package: str) -> bool:
+    """Whether the lists have a version of `package` that can be installed."""
+    policy = subprocess.run(["apt-cache", "policy", package], capture_output=True, text=True, check=False).stdout
+    return "Candidate:" in policy and "Candidate: (none)" not in policy

@@ -220,11 +220,15 @@ def build_folder(target: Path, make: Callable[[Path], None]) -> None:
 
 
 def processes_with(word: str) -> list[int]:
-    """Processes that were started with `word` as one of their arguments."""
+    """Processes that were started with `word` as one of their arguments and that see the same file system as we do.
+
+    In a chroot or a container that shows the host's processes, a path of ours may be another folder there.
+    """
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it may end while we look
-            if word.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
+        with contextlib.suppress(OSError):  # it may end while we look, or be another user's
+            named = word.encode() in (entry / "cmdline").read_bytes().split(b"\0")
+            if named and os.path.samefile(entry / "root", "/"):
                 found.append(int(entry.name))
     return found
 

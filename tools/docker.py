@@ -73,7 +73,8 @@ def _private(m: Machine, host: str) -> Done:
         raise StepError(
             "To have containers, install Docker and let this user reach it (docs.docker.com/engine/install)"
         )
-    apt.install(m, "docker", ["docker.io"])
+    # Debian 13 has the command and its builder in packages of their own, Debian 12 in docker.io itself
+    apt.install(m, "docker", ["docker.io"], where_known=("docker-cli", "docker-buildx"))
     if answers(m, DEFAULT_HOST):
         # where the init system is alive, Debian's package has just started an engine of its own
         return _found(m, DEFAULT_HOST, "Debian's own engine, installed just now")
@@ -128,10 +129,9 @@ def running_pid(m: Machine) -> int | None:
     """The process of our private engine; never one of somebody else."""
     try:
         pid = int(pid_path(m).read_text())
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return None
-    return pid if f"unix://{socket_path(m)}".encode() in words else None
+    return pid if pid in processes_with(f"unix://{socket_path(m)}") else None
 
 
 def _clear_dead(m: Machine) -> None:
@@ -145,8 +145,11 @@ def _clear_dead(m: Machine) -> None:
         say("docker", f"the private engine (process {pid}) does not answer; ending it")
         _stop(pid)
     containerd = m.run / "exec" / "containerd"
-    for pid in processes_with(str(containerd / "containerd.toml")):
-        _stop(pid)  # it outlives a killed dockerd for a while, and the next one would wait for it in vain
+    # a daemon whose socket was removed under it holds the data root; a containerd outlives its killed daemon for a
+    # while; the next daemon would wait for either in vain
+    for word in (str(m.cache / "docker"), str(containerd / "containerd.toml")):
+        for pid in processes_with(word):
+            _stop(pid)
     for left in (pid_path(m), socket_path(m), containerd / "containerd.pid", containerd / "containerd.sock"):
         left.unlink(missing_ok=True)
 

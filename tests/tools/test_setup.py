@@ -216,3 +216,16 @@ def test_what_the_set_up_built_is_not_taken_for_a_pulumi_of_the_machine(m: Machi
     for name in ("pulumi", "pulumi-language-python"):
         (ours / name).touch(mode=0o755)
     assert engine.ready_made(with_env(m, PATH=str(ours))) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change its root directory")
+def test_a_process_of_another_root_directory_is_not_taken_for_ours(tmp_path: Path) -> None:
+    code = "import os, sys, time; os.chroot(sys.argv[2]); print('in', flush=True); time.sleep(60)"
+    word = str(tmp_path / "data")
+    for root, ours in (("/", True), (str(tmp_path), False)):
+        argv = [sys.executable, "-c", code, word, root]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "in\n"
+            assert common.processes_with(word) == ([other.pid] if ours else [])
+            other.kill()
