@@ -10,7 +10,8 @@ from workloads.common.contract import Endpoints, ExitCode, RunStart, Task
 from workloads.common.logs import Log
 from workloads.common.memory import MIB, find_memory
 from workloads.common.storage import Deadline, Stop, Storage, Store
-from workloads.heavy_runner.contract import HeavyRunnerEnv, RunVariables
+from workloads.heavy_runner.contract import ErrorCode, HeavyRunnerEnv, RunVariables
+from workloads.heavy_runner.failure import RunFailure
 from workloads.heavy_runner.process import become_reaper
 from workloads.heavy_runner.run import HeavyRun, Host
 
@@ -31,12 +32,7 @@ def main() -> ExitCode:
 
     signal.signal(signal.SIGTERM, asked_to_stop)
     signal.signal(signal.SIGINT, asked_to_stop)
-    try:
-        settings = HeavyRunnerEnv.from_env(env)
-        task = Task.from_env(env)
-    except ValueError as error:
-        log.error(f"the job's own settings are wrong: {error}")
-        return ExitCode.BAD_REQUEST
+    settings, task, problem = _settings(env)
     uid = int(env.get("HEAVY_RUNNER_SCRIPT_UID") or 0) if os.geteuid() == 0 else 0
     become_reaper(guard=not uid)
     run = HeavyRun(
@@ -54,8 +50,19 @@ def main() -> ExitCode:
         memory=find_memory(configured=settings.memory_mib * MIB),
         stop=stop,
         log=log,
+        problem=problem,
     )
     return run.execute()
+
+
+def _settings(env: Mapping[str, str]) -> tuple[HeavyRunnerEnv, Task, RunFailure | None]:
+    """Wrong settings of the job are a failed run like any other: they end in status.json and error.json."""
+    try:
+        return HeavyRunnerEnv.from_env(env), Task.from_env(env), None
+    except ValueError as error:
+        hint = "Correct the job's environment in the stack and deploy it again."
+        failure = RunFailure(ErrorCode.REQUEST_INVALID, f"The job's own settings are wrong: {error}", hint)
+        return HeavyRunnerEnv(run_dir=env.get("HEAVY_RUNNER_RUN_DIR") or HeavyRunnerEnv.run_dir), Task(), failure
 
 
 def _bucket_store(env: Mapping[str, str], deadline: Deadline) -> Store:

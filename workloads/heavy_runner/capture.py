@@ -83,7 +83,8 @@ class Capture:
     def last_lines(self, count: int, max_chars: int = 500) -> list[str]:
         """The last lines, oldest first, each cut to `max_chars`."""
         with self._lock:
-            end = (bytes(self._head[-MAX_LINE_BYTES:]) + b"".join(self._tail))[-4 * MAX_LINE_BYTES :]
+            head = b"" if self.cut_bytes else bytes(self._head[-MAX_LINE_BYTES:])  # never join lines across the cut
+            end = (head + b"".join(self._tail))[-4 * MAX_LINE_BYTES :]
         return [line[:max_chars] for line in end.decode(errors="replace").splitlines()[-count:]]
 
     def _take(self, stream: str, data: bytes) -> None:

@@ -70,6 +70,8 @@ def _is_utf8(block: bytes, whole: bool) -> bool:
 
 
 def _guess(block: bytes, whole: bool) -> str:
+    if block.count(0) > len(block) // 4:
+        return "utf-16"
     if _is_utf8(block, whole):
         return "utf-8"
     return "latin-1" if any(byte in block for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D)) else "cp1252"

@@ -72,6 +72,7 @@ class HeavyRun:
         memory: Memory,
         stop: Stop,
         log: Log,
+        problem: RunFailure | None = None,
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -79,6 +80,7 @@ class HeavyRun:
         self.input_uri = variables.input_uri
         self.output_uri = folder_uri(variables.output_uri or default_output(variables.input_uri))
         self.override = bool(variables.output_uri)
+        self.problem = problem
         self.storage, self.memory, self.stop, self.log = storage, memory, stop, log
         self.now, self.clock = now, clock
         self.run_dir = Path(env.run_dir)
@@ -98,7 +100,10 @@ class HeavyRun:
         self._peak_before = 0
 
     def execute(self) -> ExitCode:
-        """Do the run; whatever happens, its final state is written if it can be."""
+        """Do the run; whatever happens, its final state is written if it can be.
+
+        `problem` is one the caller met before: the run then ends with it.
+        """
         try:
             return self._all_steps()
         except RunFailure as failure:
@@ -122,6 +127,8 @@ class HeavyRun:
 
     def _all_steps(self) -> ExitCode:
         request = self._read_request()
+        if self.problem:
+            raise self.problem
         self._claim(request)
         if isinstance(request, Ping):
             self.log.info("ping answered; nothing was run")

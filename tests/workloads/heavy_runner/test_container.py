@@ -294,12 +294,21 @@ def test_missing_required_output_fails_and_what_is_there_is_uploaded(prepare: Pr
 
 
 def test_container_of_another_user_runs_with_a_reduced_sandbox_and_says_so(prepare: Prepare) -> None:
-    job = prepare("import os\nprint(os.getuid())", options=["--user", "4711:4711"])
+    script = """
+import os
+print(os.getuid(), flush=True)
+for name in ("environ", "fd/1"):
+    try:
+        open(f"/proc/1/{name}").read()
+    except PermissionError:
+        print("refused", flush=True)
+"""
+    job = prepare(script, options=["--user", "4711:4711"])
     (job.folder / "output").chmod(0o777)
     result = job.run()
 
     assert result.exit_code == 0
-    assert result.lines("script") == ["4711"]
+    assert result.lines("script") == ["4711", "refused", "refused"]
     assert result.record["details"]["sandbox"]["reduced"] is True
 
 

@@ -1,0 +1,154 @@
+import io
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workloads.common.contract import RunState
+from workloads.common.logs import Log
+from workloads.common.storage import Denied, LocalStore, NoSpace, PreconditionFailed, Storage
+from workloads.heavy_runner.contract import ErrorReport, Status
+from workloads.heavy_runner.failure import ClaimLost, RunFailure
+from workloads.heavy_runner.state import Ledger
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class Bucket(LocalStore):
+    """Objects as files of a folder; can be told to fail."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.failures: list[Exception] = []
+
+    def _path(self, uri: str) -> str:
+        return str(self.folder / uri.removeprefix("gs://"))
+
+    def stat(self, uri: str) -> Any:
+        return super().stat(uri if uri.startswith("/") else self._path(uri))
+
+    def write(self, uri: str, data: bytes, *, if_generation: int | None = None) -> int:
+        if self.failures:
+            raise self.failures.pop(0)
+        return super().write(self._path(uri), data, if_generation=if_generation)
+
+    def delete(self, uri: str) -> None:
+        super().delete(self._path(uri))
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Bucket:
+    return Bucket(tmp_path)
+
+
+def ledger(bucket: Bucket, execution: str = "e1", interval_s: float = 60, **options: Any) -> Ledger:
+    first = Status(state=RunState.RUNNING, run_id="r1", execution=execution)
+    log = Log(io.BytesIO(), source="runner", readable=False)
+    return Ledger(
+        Storage(lambda deadline: bucket),
+        "gs://out/r1/",
+        first,
+        log=log,
+        now=lambda: NOW,
+        interval_s=interval_s,
+        **options,
+    )
+
+
+def seen(bucket: Bucket, name: str = "status.json") -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((bucket.folder / "out" / "r1" / name).read_text())
+    return loaded
+
+
+def leave(bucket: Bucket, state: str, execution: str, age_s: float) -> None:
+    at = (NOW - timedelta(seconds=age_s)).isoformat()
+    status = Status(state=state, run_id="r1", execution=execution, heartbeat_at=at)
+    bucket.write("gs://out/r1/status.json", status.to_json())
+    bucket.write("gs://out/r1/error.json", b"{}")
+
+
+def nothing() -> None:
+    return None
+
+
+def test_running_from_the_first_write_then_exactly_one_end(bucket: Bucket) -> None:
+    one = ledger(bucket)
+    one.claim()
+    assert (seen(bucket)["state"], seen(bucket)["heartbeat_at"]) == ("RUNNING", "2026-01-01T12:00:00.000000Z")
+    one.finish(RunState.FAILED, ErrorReport(code="lost", message="m", hint="h"), make_room=nothing)
+    assert (seen(bucket)["state"], seen(bucket, "error.json")["code"]) == ("FAILED", "lost")
+
+
+def test_heartbeat_carries_what_the_gauges_say(bucket: Bucket) -> None:
+    one = ledger(bucket, interval_s=0.01, gauges=lambda: {"memory_mib": 7})
+    one.claim()
+    until = time.monotonic() + 5
+    while seen(bucket)["memory_mib"] != 7:
+        assert time.monotonic() < until
+    one.finish(RunState.SUCCEEDED, make_room=nothing)
+
+
+@pytest.mark.parametrize(
+    ("state", "execution", "age_s"),
+    [("RUNNING", "e1", 1), ("RUNNING", "other", 51), ("SUCCEEDED", "other", 1), ("FAILED", "other", 1)],
+)
+def test_place_of_a_run_that_is_over_or_our_own_is_taken(
+    bucket: Bucket, state: str, execution: str, age_s: float
+) -> None:
+    leave(bucket, state, execution, age_s)
+    ledger(bucket).claim()
+    assert (seen(bucket)["state"], seen(bucket)["execution"]) == ("RUNNING", "e1")
+    assert not (bucket.folder / "out" / "r1" / "error.json").exists(), "a failure of before would be taken for ours"
+
+
+def test_place_of_a_run_at_work_is_left_alone(bucket: Bucket) -> None:
+    leave(bucket, "RUNNING", "other", 49)
+    with pytest.raises(ClaimLost, match="at work as execution other"):
+        ledger(bucket).claim()
+    assert seen(bucket)["execution"] == "other"
+
+
+def test_end_that_a_reader_wrote_stands(bucket: Bucket) -> None:
+    lost: list[int] = []
+    one = ledger(bucket, interval_s=0.01, on_lost=lambda: lost.append(1))
+    one.claim()
+    bucket.folder.joinpath("out/r1/status.json").unlink()
+    leave(bucket, "FAILED", "e1", 0)
+    until = time.monotonic() + 5
+    while not lost:
+        assert time.monotonic() < until
+    with pytest.raises(ClaimLost):
+        one.finish(RunState.SUCCEEDED, make_room=nothing)
+    assert seen(bucket)["state"] == "FAILED"
+
+
+def test_full_place_is_tried_again_after_making_room(bucket: Bucket) -> None:
+    one = ledger(bucket)
+    one.claim()
+    bucket.failures = [NoSpace("x", "full"), NoSpace("x", "full")]
+    made: list[int] = []
+
+    def make_room() -> None:
+        made.append(1)
+        bucket.failures.clear()
+
+    one.finish(RunState.FAILED, ErrorReport(code="disk_full", message="m", hint="h"), make_room=make_room)
+    assert made == [1]
+    assert (seen(bucket)["state"], seen(bucket, "error.json")["code"]) == ("FAILED", "disk_full")
+
+
+def test_place_that_may_not_be_written_is_permission_lost(bucket: Bucket) -> None:
+    bucket.failures = [Denied("gs://out/r1/status.json", "no storage.objects.create")]
+    with pytest.raises(RunFailure) as caught:
+        ledger(bucket).claim()
+    assert caught.value.code == "permission_lost"
+
+
+def test_two_starts_at_the_same_moment_do_not_both_take_over(bucket: Bucket) -> None:
+    leave(bucket, "FAILED", "old", 1)
+    bucket.failures = [PreconditionFailed("x", "exists"), PreconditionFailed("x", "another generation")]
+    with pytest.raises(ClaimLost, match="taken by another start"):
+        ledger(bucket).claim()
