@@ -5,9 +5,7 @@ https://cloud.google.com/compute/docs/metadata/predefined-metadata-keys and
 https://cloud.google.com/run/docs/container-contract#metadata-server (2026-08).
 """
 
-import base64
 import hashlib
-import hmac
 import json
 import time
 from collections.abc import Callable
@@ -130,31 +128,12 @@ class MetadataServer:
     def _identity(self, query: Query) -> Response:
         if not query.get("audience"):
             return _text("non-empty audience parameter required", 400)
-        return self._gone() or _text(id_token(self._cloud, self._instance.email, query["audience"]))
-
-
-def id_token(cloud: "Cloud", email: str, audience: str, ttl_s: int = 3600) -> str:
-    """Return a JWT with Google's claims. It is signed by the key of the state folder (HS256): only this cloud can check it."""
-    now = int(cloud.clock.now())
-    record = cloud.iam.accounts.get(email)
-    subject = record["account"]["uniqueId"] if record else email
-    claims = {
-        "aud": audience,
-        "azp": subject,
-        "email": email,
-        "email_verified": True,
-        "exp": now + ttl_s,
-        "iat": now,
-        "iss": "https://accounts.google.com",
-        "sub": subject,
-    }
-    head = _b64(json.dumps({"alg": "HS256", "typ": "JWT"}).encode()) + "." + _b64(json.dumps(claims).encode())
-    key = (cloud.settings.state / "token.key").read_bytes()
-    return f"{head}.{_b64(hmac.new(key, head.encode(), hashlib.sha256).digest())}"
-
-
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+        if gone := self._gone():
+            return gone
+        record = self._cloud.iam.accounts.get(self._instance.email)
+        if record is None:
+            return _text("only service accounts have identity tokens", 404)
+        return _text(self._cloud.id_tokens.mint(record["account"], query["audience"]))
 
 
 def _recursive(tree: Tree) -> dict[str, Any]:

@@ -109,6 +109,11 @@ class Engine:
         filters = json.dumps({"label": [f"localcloud.state={state}"]})
         return [item["Id"] for item in self.call("GET", "/containers/json", params={"all": "true", "filters": filters})]
 
+    def running(self, execution: str) -> list[str]:
+        """Return the ids of the running containers of an execution, by its short name."""
+        filters = json.dumps({"name": [f"-{execution}-"]})
+        return [item["Id"] for item in self.call("GET", "/containers/json", params={"filters": filters})]
+
     def remove(self, container: str) -> None:
         self.call("DELETE", f"/containers/{container}", params={"force": "true"})
 

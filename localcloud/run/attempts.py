@@ -10,7 +10,7 @@ from localcloud.metadata import Instance, MetadataServer, new_instance_id
 from localcloud.run import conditions, environment, images, names, quantities
 from localcloud.run.logsink import Sink
 from localcloud.runtime.attempt import Limits, Outcome, follow
-from localcloud.runtime.base import Found, ImageProblem, LogLine, RuntimeUnavailable, StartProblem, TaskSpec
+from localcloud.runtime.base import Batch, Found, ImageProblem, RuntimeUnavailable, StartProblem, TaskSpec
 from localcloud.shell import Listener
 
 if TYPE_CHECKING:
@@ -184,10 +184,10 @@ class Attempt:
             now=self._executor.now,
         )
 
-    async def _take(self, lines: list[LogLine]) -> None:
+    async def _take(self, batch: Batch) -> None:
         with self._executor.cloud.store.transaction():
-            self._sink.take(lines)
-            self._state["cursor"], self._state["stored"] = lines[-1].cursor, self._sink.stored_bytes
+            self._sink.take(batch.lines)
+            self._state["cursor"], self._state["stored"] = batch.cursor, self._sink.stored_bytes
             self._save()
 
     async def _on_stop(self, why: str) -> None:

@@ -1,8 +1,8 @@
 """What runs executions: the runtime, the courses under way, taking up again after a restart."""
 
 import asyncio
+import hashlib
 import logging
-import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -87,10 +87,8 @@ class Executor:
         return wanted
 
     def _state_id(self) -> str:
-        """Return the id that marks containers of this state folder."""
-        kept = self.cloud.store.get("run.state", "id") or {"id": secrets.token_hex(4)}
-        self.cloud.store.put("run.state", "id", kept)
-        return str(kept["id"])
+        """Return the id that marks containers of this state folder: the same after a reset, or after it was deleted."""
+        return hashlib.sha256(str(self.cloud.settings.state.resolve()).encode()).hexdigest()[:10]
 
     async def prepare(self, image: str) -> None:
         """Have an image. Raises ImageProblem, RuntimeUnavailable."""
@@ -184,7 +182,11 @@ class Executor:
             except ApiError:
                 log.info("operation %s is gone", operation)
 
-    def reset(self) -> None:
-        """Forget everything that runs; the store has been emptied."""
-        for _, task in self._courses.values():
+    async def reset(self) -> None:
+        """Stop everything at once and remove it; the store is about to be emptied."""
+        under_way = [task for _, task in self._courses.values()]
+        for task in under_way:
             task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        for found in await self.runtime.found():
+            await self.runtime.remove(found.run_id)

@@ -25,6 +25,7 @@ def job(resource: Object) -> Object:
         renamed = {"createTime": "creationTimestamp", "completionTime": "completionTimestamp"}
         status["latestCreatedExecution"] = {renamed.get(key, key): value for key, value in latest.items()}
     annotations = {"run.googleapis.com/lastModifier": resource["lastModifier"]}
+    labels = {"run.googleapis.com/lastUpdatedTime": resource["updateTime"]}
     if resource["launchStage"] != "GA":
         annotations["run.googleapis.com/launch-stage"] = resource["launchStage"]
     spec = _execution_spec(template, template.get("taskCount", 1), template.get("parallelism"), template["template"])
@@ -35,7 +36,7 @@ def job(resource: Object) -> Object:
     return {
         "apiVersion": API_VERSION,
         "kind": "Job",
-        "metadata": _metadata(resource, "jobs", {}, annotations),
+        "metadata": _metadata(resource, "jobs", labels, annotations),
         "spec": {"template": {"metadata": _set(inner), "spec": spec}},
         "status": status,
     }
@@ -62,6 +63,7 @@ def task(resource: Object) -> Object:
         "run.googleapis.com/job": resource["job"],
         "run.googleapis.com/execution": resource["execution"],
         "run.googleapis.com/taskIndex": str(resource["index"]),
+        "run.googleapis.com/runningState": _running_state(resource),
     }
     status: Object = {"observedGeneration": 1, "index": resource["index"], "logUri": resource["logUri"]}
     status["conditions"] = [condition(item) for item in resource["conditions"]]
@@ -74,6 +76,15 @@ def task(resource: Object) -> Object:
         "spec": _task_spec(resource),
         "status": status,
     }
+
+
+def _running_state(resource: Object) -> str:
+    """Return the state by which gcloud marks a task."""
+    end = next((item for item in resource["conditions"] if item["type"] == "Completed"), {})
+    if end.get("executionReason") == "CANCELLED":
+        return "Cancelled"
+    ended = {"CONDITION_SUCCEEDED": "Succeeded", "CONDITION_FAILED": "Failed"}
+    return ended.get(end.get("state", ""), "Running" if "startTime" in resource else "Pending")
 
 
 def condition(given: Object) -> Object:

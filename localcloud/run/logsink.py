@@ -4,8 +4,8 @@ import json
 from collections import deque
 from typing import Any, Protocol
 
-from localcloud.clock import parse_rfc3339, rfc3339
 from localcloud.runtime.base import LogLine
+from localcloud.times import nanoseconds
 
 SEVERITIES = frozenset(["DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY"])
 _SPECIAL = {
@@ -19,6 +19,9 @@ _SPECIAL = {
     "httpRequest": "httpRequest",
 }
 """Fields of a JSON line that become fields of the entry. https://cloud.google.com/logging/docs/structured-logging (2026-08)."""
+_OVERHEAD_BYTES = 256
+"""What an entry takes in the store besides its text, about; so that many short lines are bounded too."""
+_KINDS = dict.fromkeys(_SPECIAL.values(), dict) | {"insertId": str, "spanId": str, "trace": str, "traceSampled": bool}
 
 
 class Writer(Protocol):
@@ -30,7 +33,7 @@ class Writer(Protocol):
 def entry_of(line: LogLine) -> dict[str, Any]:
     """Return the payload, severity and time of one line."""
     text = line.data.decode("utf-8", "replace")
-    entry: dict[str, Any] = {"timestamp": micro(line.cursor)}
+    entry: dict[str, Any] = {"timestamp": line.time}
     if text.startswith("{"):
         try:
             payload = json.loads(text)
@@ -41,11 +44,6 @@ def entry_of(line: LogLine) -> dict[str, Any]:
     return entry | {"textPayload": text}
 
 
-def micro(cursor: str) -> str:
-    """Cut the runtime's nanoseconds to microseconds, as all times of this cloud are written."""
-    return cursor if len(cursor) <= 27 else cursor[:26] + "Z"
-
-
 def _structured(entry: dict[str, Any], payload: dict[str, Any]) -> dict[str, Any]:
     severity = str(payload.get("severity", "")).upper()
     if severity in SEVERITIES:
@@ -54,13 +52,13 @@ def _structured(entry: dict[str, Any], payload: dict[str, Any]) -> dict[str, Any
     for name in ("time", "timestamp"):
         if isinstance(payload.get(name), str):
             try:
-                entry["timestamp"] = rfc3339(parse_rfc3339(payload[name]))
+                nanoseconds(payload[name])
             except ValueError:
                 continue  # stays what it is: a field of the payload
-            del payload[name]
+            entry["timestamp"] = payload.pop(name)
             break
     for name, field in _SPECIAL.items():
-        if name in payload:
+        if name in payload and isinstance(payload[name], _KINDS[field]):
             entry[field] = payload.pop(name)
     if set(payload) == {"message"} and isinstance(payload["message"], str):
         return entry | {"textPayload": payload["message"]}
@@ -91,8 +89,9 @@ class Sink:
         """Store what fits."""
         entries = []
         for line in lines:
-            if self.stored_bytes + len(line.data) <= self._limit:
-                self.stored_bytes += len(line.data)
+            size = len(line.data) + _OVERHEAD_BYTES
+            if self.stored_bytes + size <= self._limit:
+                self.stored_bytes += size
                 entries.append(self._entry(line))
             else:
                 if not self._dropped_lines:
@@ -106,7 +105,7 @@ class Sink:
         if not self._dropped_lines:
             return
         lost_lines, lost_bytes = self._dropped_lines - len(self._tail), self._dropped_bytes - self._tail_size
-        last = self._tail[-1].cursor if self._tail else ""
+        last = self._tail[-1].time if self._tail else ""
         entries = [self._entry(line) for line in self._tail]
         text = f"{lost_lines} lines ({lost_bytes} bytes) of this attempt's output were not stored."
         self._write([*entries, self.system_entry(text, "WARNING", last)])
@@ -120,7 +119,7 @@ class Sink:
     def system_entry(self, text: str, severity: str, at: str) -> dict[str, Any]:
         entry = {"textPayload": text, "severity": severity, "insertId": f"{self._key}-{len(text)}-{severity}"}
         log = f"projects/{self._project}/logs/run.googleapis.com%2Fvarlog%2Fsystem"
-        return self._common | entry | {"logName": log} | ({"timestamp": micro(at)} if at else {})
+        return self._common | entry | {"logName": log} | ({"timestamp": at} if at else {})
 
     def _drop(self, line: LogLine) -> None:
         self._dropped_lines += 1
@@ -132,16 +131,16 @@ class Sink:
 
     def _cut_note(self, line: LogLine) -> dict[str, Any]:
         text = (
-            f"The output of this attempt passed {self._limit} bytes: from here on only its last {self._tail_bytes} bytes "
-            "are stored (setting extra.run.log_mib_per_attempt of the local cloud)."
+            f"The output of this attempt passed {self._limit} bytes of storage: from here on only its last {self._tail_bytes} "
+            "bytes are stored (setting extra.run.log_mib_per_attempt of the local cloud)."
         )
-        return self.system_entry(text, "WARNING", line.cursor)
+        return self.system_entry(text, "WARNING", line.time)
 
     def _entry(self, line: LogLine) -> dict[str, Any]:
         entry = entry_of(line)
-        self._same = self._same + 1 if line.cursor == self._last else 0
-        self._last = line.cursor
-        entry.setdefault("insertId", f"{self._key}-{line.cursor}-{line.stream}-{self._same}")
+        self._same = self._same + 1 if line.time == self._last else 0
+        self._last = line.time
+        entry.setdefault("insertId", f"{self._key}-{line.time}-{line.stream}-{self._same}")
         log = f"projects/{self._project}/logs/run.googleapis.com%2F{line.stream}"
         labels = self._common["labels"] | (entry.get("labels") if isinstance(entry.get("labels"), dict) else {})
         return self._common | entry | {"logName": log, "labels": labels}

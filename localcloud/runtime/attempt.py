@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from localcloud.runtime.base import Exit, LogLine, Runtime, RuntimeUnavailable
+from localcloud.runtime.base import Batch, Exit, Runtime, RuntimeUnavailable
 
 GRACE_S = 10.0
 """From SIGTERM to SIGKILL. https://cloud.google.com/run/docs/container-contract (2026-08)."""
-LOG_DRAIN_S = 30.0
-"""How long output is still read after the task has ended."""
+LOG_DRAIN_S = 120.0
+"""How long output is still read after the task has ended; more can only be left if the engine hangs."""
 
-Sink = Callable[[list[LogLine]], Awaitable[None]]
+Sink = Callable[[Batch], Awaitable[None]]
 """Takes lines; the runtime is not read further until it returns."""
 
 
@@ -81,9 +81,9 @@ async def follow(
 async def _pump(runtime: Runtime, run_id: str, since: str, sink: Sink) -> None:
     while True:
         try:
-            async for lines in runtime.logs(run_id, since):
-                await sink(lines)
-                since = lines[-1].cursor
+            async for batch in runtime.logs(run_id, since):
+                await sink(batch)
+                since = batch.cursor
         except RuntimeUnavailable:
             await asyncio.sleep(1)  # the engine restarts; go on after the last line taken
         else:

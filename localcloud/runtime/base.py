@@ -103,9 +103,18 @@ class LogLine:
     """One line of a task's output, at most `MAX_LOG_LINE_BYTES` long."""
 
     stream: Literal["stdout", "stderr"]
-    cursor: str
-    """Time the runtime gave it, RFC 3339 with nanoseconds; where to go on after a restart."""
+    time: str
+    """When it came, RFC 3339."""
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Lines that came together."""
+
+    lines: list[LogLine]
+    cursor: str
+    """Where to go on after a restart so that no line is lost or taken twice; only the runtime can read it."""
 
 
 class ImageProblem(Exception):
@@ -149,8 +158,8 @@ class Runtime(Protocol):
     async def wait(self, run_id: str) -> Exit | None:
         """Wait for the end; None if there is no such run (any more)."""
 
-    def logs(self, run_id: str, since: str) -> AsyncIterator[list[LogLine]]:
-        """Lines after the cursor `since` (all if empty), in batches, until the run has ended."""
+    def logs(self, run_id: str, since: str) -> AsyncIterator[Batch]:
+        """Output after the cursor `since` (all if empty) until the run has ended. A slow reader slows the task down."""
 
     async def signal(self, run_id: str, name: Literal["TERM", "KILL"]) -> None:
         """Send a signal to the task; nothing happens if it has ended."""

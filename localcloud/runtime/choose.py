@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from localcloud.runtime.base import (
+    Batch,
     Exit,
     Found,
     Granted,
     HostLimits,
-    LogLine,
     Runtime,
     RuntimeUnavailable,
     TaskSpec,
@@ -47,9 +47,9 @@ class Unavailable:
     async def wait(self, run_id: str) -> Exit | None:
         raise RuntimeUnavailable(self.reason)
 
-    async def logs(self, run_id: str, since: str) -> AsyncIterator[list[LogLine]]:
+    async def logs(self, run_id: str, since: str) -> AsyncIterator[Batch]:
         raise RuntimeUnavailable(self.reason)
-        yield []
+        yield Batch([], "")
 
     async def signal(self, run_id: str, name: Literal["TERM", "KILL"]) -> None:
         raise RuntimeUnavailable(self.reason)

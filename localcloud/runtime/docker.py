@@ -2,30 +2,36 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
+
+from localcloud.clock import rfc3339
 from localcloud.runtime.base import (
     LABEL_KEY,
     LABEL_STATE,
+    Batch,
     Exit,
     Found,
     Granted,
     HostLimits,
     ImageProblem,
-    LogLine,
     RuntimeUnavailable,
     StartProblem,
     TaskSpec,
 )
 from localcloud.runtime.engine import Engine, EngineError
 from localcloud.runtime.grants import clamp
-from localcloud.runtime.lines import Frames
+from localcloud.runtime.lines import Output, bytes_before, time_of
 from localcloud.runtime.writable import Seeds, Writable, probe
 
-_LOG = {"Type": "json-file", "Config": {"max-size": "64m", "max-file": "3"}}
+_LOG_MIB = 64
+_LOG = {"Type": "json-file", "Config": {"max-size": f"{_LOG_MIB}m", "max-file": "3"}}
+"""The engine's copy of the output, for taking up again after a restart; it may lose its beginning."""
 _TMPFS = "rw,exec,nosuid,nodev,mode=1777,size={mib}m"
 
 Auth = Callable[[str], Awaitable[dict[str, str] | None]]
@@ -50,6 +56,7 @@ class DockerRuntime:
         self._images: dict[str, Writable] = {}
         self._users: dict[str, str] = {}
         self._pulling: dict[str, asyncio.Lock] = {}
+        self._attached: dict[str, httpx.Response] = {}
         self._cpus, self._memory_mib, self._gpu = 1, 512, False
 
     async def open(self) -> None:
@@ -62,6 +69,8 @@ class DockerRuntime:
         self._seeds.keep_only([found.key for found in await self.found()])
 
     async def close(self) -> None:
+        for answer in self._attached.values():
+            await answer.aclose()
         self._seeds.tidy()
         await self._engine.close()
 
@@ -99,12 +108,15 @@ class DockerRuntime:
             made = await self._engine.call("POST", "/containers/create", body, name=self._name(spec.key))
         except EngineError as problem:
             raise StartProblem(problem.message) from problem
+        run_id = str(made["Id"])
         try:
-            await self._engine.call("POST", f"/containers/{made['Id']}/start")
+            query = {"stream": "true", "stdout": "true", "stderr": "true"}
+            self._attached[run_id] = await self._engine.open("POST", f"/containers/{run_id}/attach", **query)
+            await self._engine.call("POST", f"/containers/{run_id}/start")
         except EngineError as problem:
-            await self.remove(made["Id"])
+            await self.remove(run_id)
             raise StartProblem(problem.message) from problem
-        return str(made["Id"])
+        return run_id
 
     async def _earlier(self, key: str) -> str | None:
         """Return the container an earlier process of ours started under this key, removing one it only created."""
@@ -181,22 +193,31 @@ class DockerRuntime:
             if state["Status"] in ("exited", "dead"):
                 return Exit(code=int(state["ExitCode"]), oom=bool(state["OOMKilled"]), error=state.get("Error") or "")
 
-    async def logs(self, run_id: str, since: str) -> AsyncIterator[list[LogLine]]:
-        frames = Frames()
+    async def logs(self, run_id: str, since: str) -> AsyncIterator[Batch]:
+        """Read the attached stream, which holds the task back if it writes faster; after a restart the engine's log."""
+        attached, by_time = self._attached.pop(run_id, None), bytes_before(since) > _LOG_MIB << 20
+        output = Output(since, by_time=by_time and attached is None)
+        answer = attached or await self._log(run_id, time_of(since) if by_time else "")
+        if answer is None:
+            return
+        async with contextlib.aclosing(self._engine.read(answer)) as chunks:
+            async for chunk in chunks:
+                lines = output.live(chunk, rfc3339(time.time())) if attached else output.stored(chunk)
+                if lines:
+                    yield Batch(lines, output.cursor)
+        if lines := output.finish():
+            yield Batch(lines, output.cursor)
+
+    async def _log(self, run_id: str, after: str) -> httpx.Response | None:
         query = {"follow": "true", "stdout": "true", "stderr": "true", "timestamps": "true"}
-        if since:
-            query["since"] = _engine_time(since)
-        path = f"/containers/{run_id}/logs"
+        if after:
+            query["since"] = _engine_time(after)  # the log's beginning may be gone
         try:
-            async with contextlib.aclosing(self._engine.stream("GET", path, **query)) as chunks:
-                async for chunk in chunks:
-                    if lines := [line for line in frames.feed(chunk) if line.cursor > since]:
-                        yield lines
+            return await self._engine.open("GET", f"/containers/{run_id}/logs", **query)
         except EngineError as problem:
-            if problem.status not in (404, 409):
-                raise
-        if lines := frames.finish():
-            yield lines
+            if problem.status in (404, 409):
+                return None
+            raise
 
     async def signal(self, run_id: str, name: Literal["TERM", "KILL"]) -> None:
         try:
@@ -207,6 +228,8 @@ class DockerRuntime:
 
     async def remove(self, run_id: str) -> None:
         key = ""
+        if (attached := self._attached.pop(run_id, None)) is not None:
+            await attached.aclose()
         try:
             held = await self._engine.call("GET", f"/containers/{run_id}/json")
             key = held["Config"]["Labels"].get(LABEL_KEY, "")
@@ -226,8 +249,8 @@ class DockerRuntime:
         ]
 
 
-def _engine_time(cursor: str) -> str:
-    """Turn a cursor into the SECONDS.NANOSECONDS that the engine takes for `since`."""
-    whole, _, fraction = cursor.rstrip("Z").partition(".")
+def _engine_time(moment: str) -> str:
+    """Turn a time into the SECONDS.NANOSECONDS that the engine takes for `since`."""
+    whole, _, fraction = moment.rstrip("Z").partition(".")
     seconds = int(datetime.fromisoformat(whole + "+00:00").timestamp())
     return f"{seconds}.{fraction or '0':0<9}"

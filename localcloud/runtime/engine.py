@@ -70,16 +70,33 @@ class Engine:
             raise _error(answer.status_code, answer.content)
         return answer.json() if answer.content.strip() else None
 
-    async def stream(self, method: str, target: str, **query: str) -> AsyncGenerator[bytes]:
-        """Send one request and yield its answer as it comes; the pace is the reader's."""
+    async def open(self, method: str, target: str, **query: str) -> httpx.Response:
+        """Send one request and return its answer with the body still to be read. The caller closes it.
+
+        Raises:
+            EngineError: a status of 400 or more.
+            RuntimeUnavailable: no answer.
+        """
+        request = self._http.build_request(method, target, params=query, timeout=_NO_TIMEOUT)
         try:
-            async with self._http.stream(method, target, params=query, timeout=_NO_TIMEOUT) as answer:
-                if answer.status_code >= 400:
-                    raise _error(answer.status_code, await answer.aread())
-                async for chunk in answer.aiter_raw():
-                    yield chunk
+            answer = await self._http.send(request, stream=True)
+            if answer.status_code >= 400:
+                problem = _error(answer.status_code, await answer.aread())
+                await answer.aclose()
+                raise problem
+        except httpx.TransportError as problem:
+            raise RuntimeUnavailable(f"the Docker engine at {self.host} does not answer: {problem!r}") from problem
+        return answer
+
+    async def read(self, answer: httpx.Response) -> AsyncGenerator[bytes]:
+        """Yield the body of an opened answer as it comes, at the reader's pace, and close it."""
+        try:
+            async for chunk in answer.aiter_raw():
+                yield chunk
         except httpx.TransportError as problem:
             raise RuntimeUnavailable(f"the Docker engine at {self.host} broke off: {problem!r}") from problem
+        finally:
+            await answer.aclose()
 
     async def image(self, ref: str) -> dict[str, Any] | None:
         """Return what the engine holds of an image, None if it holds none."""

@@ -75,7 +75,8 @@ async def _archive(engine: Engine, container: str, path: str, limit: int) -> byt
     """Return a tar of `path`, empty if there is no such directory, None if it is larger than `limit` bytes."""
     parts, size = [], 0
     try:
-        async with contextlib.aclosing(engine.stream("GET", f"/containers/{container}/archive", path=path)) as chunks:
+        answer = await engine.open("GET", f"/containers/{container}/archive", path=path)
+        async with contextlib.aclosing(engine.read(answer)) as chunks:
             async for chunk in chunks:
                 parts.append(chunk)
                 size += len(chunk)

@@ -10,7 +10,7 @@ import pytest
 import run_support
 
 from localcloud.runtime.attempt import Limits, Outcome, follow
-from localcloud.runtime.base import HostLimits, ImageProblem, LogLine, StartProblem, TaskSpec, Volume
+from localcloud.runtime.base import Batch, HostLimits, ImageProblem, LogLine, StartProblem, TaskSpec, Volume
 from localcloud.runtime.docker import DockerRuntime
 
 pytestmark = [pytest.mark.container]
@@ -27,8 +27,8 @@ class Bench:
     def spec(self, *args: str, key: str = "a", memory_mib: int = 128, **more: object) -> TaskSpec:
         return TaskSpec(key=key, image=self.image, args=args, memory_mib=memory_mib, cpus=1, **more)  # type: ignore[arg-type]  # fields by name
 
-    async def sink(self, lines: list[LogLine]) -> None:
-        self.lines += lines
+    async def sink(self, batch: Batch) -> None:
+        self.lines += batch.lines
 
     async def on_stop(self, why: str) -> None:
         self.stops.append(why)
@@ -165,7 +165,7 @@ def test_container_killed_from_outside_is_no_oom(bench: Play) -> None:
 
 def test_missing_image_and_missing_program_are_told_apart(bench: Play) -> None:
     async def scene(b: Bench) -> None:
-        with pytest.raises(ImageProblem, match="127[.]0[.]0[.]1:9/p/r/i"):
+        with pytest.raises(ImageProblem, match=r"127\.0\.0\.1:9/p/r/i"):
             await b.runtime.prepare("127.0.0.1:9/p/r/i@sha256:" + "0" * 64)
         with pytest.raises(StartProblem, match="no-such-program"):
             await b.runtime.start(b.spec(command=["no-such-program"]))
@@ -177,15 +177,17 @@ def test_missing_image_and_missing_program_are_told_apart(bench: Play) -> None:
 def test_running_and_ended_tasks_are_found_again_and_logs_go_on_after_the_cursor(bench: Play) -> None:
     async def scene(b: Bench) -> None:
         running = await b.runtime.start(b.spec("tick", "6", "0.3", key="slow"))
+        seen = await _first(b.runtime.logs(running, ""))  # attached; what follows is read as after a restart
         assert await b.runtime.start(b.spec("tick", "6", "0.3", key="slow")) == running
         ended = await b.runtime.start(b.spec("exit", "4", key="quick"))
         await b.runtime.wait(ended)
-        seen = await _first(b.runtime.logs(running, ""))
         assert {(found.key, found.running) for found in await b.runtime.found()} == {("slow", True), ("quick", False)}
         limits = Limits(deadline=time.time() + 30, cancel=asyncio.Event())
-        end = await follow(b.runtime, running, limits, since=seen[-1].cursor, sink=b.sink, on_stop=b.on_stop)
+        end = await follow(b.runtime, running, limits, since=seen.cursor, sink=b.sink, on_stop=b.on_stop)
         assert end.succeeded
-        assert [line.data for line in seen] + [line.data for line in b.lines] == [b"tick %d" % n for n in range(6)]
+        assert [line.data for line in seen.lines] + [line.data for line in b.lines] == [
+            b"tick %d" % n for n in range(6)
+        ]
         assert (await b.runtime.wait(ended)).code == 4  # type: ignore[union-attr]  # it is there
         await b.runtime.remove(running)
         await b.runtime.remove(ended)
@@ -194,10 +196,10 @@ def test_running_and_ended_tasks_are_found_again_and_logs_go_on_after_the_cursor
     bench(scene)
 
 
-async def _first(batches: AsyncIterator[list[LogLine]]) -> list[LogLine]:
-    async for lines in batches:
-        return lines
-    return []
+async def _first(batches: AsyncIterator[Batch]) -> Batch:
+    async for batch in batches:
+        return batch
+    raise AssertionError("no output")
 
 
 def test_long_lines_are_cut_and_whole_output_is_read_whatever_its_size(bench: Play) -> None:
@@ -206,11 +208,12 @@ def test_long_lines_are_cut_and_whole_output_is_read_whatever_its_size(bench: Pl
         assert [len(line.data) for line in b.lines] == [262144, 262144, 175712]
         count = 0
 
-        async def sink(lines: list[LogLine]) -> None:
+        async def slow(batch: Batch) -> None:
             nonlocal count
-            count += len(lines)
+            count += len(batch.lines)
+            await asyncio.sleep(0.001)  # the task is held back meanwhile, and no line is lost
 
-        b.sink = sink  # type: ignore[method-assign]  # counts instead of keeping
+        b.sink = slow  # type: ignore[method-assign]  # counts instead of keeping
         assert (await b.run(b.spec("flood", "20", key="b"))).succeeded
         assert count == 200_001
 
