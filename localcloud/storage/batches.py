@@ -19,6 +19,7 @@ from localcloud.storage.framing import boundary_of, parse_headers
 from localcloud.storage.problems import bad
 
 MAX_CALLS = 100
+NOT_IN_BATCH = re.compile(r"^/(upload|download|resumable|batch)\b|[?&]alt=media\b")
 INHERITED = ("authorization", "host", "user-agent")
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -76,6 +77,8 @@ async def _call(
 ) -> tuple[int, list[tuple[str, str]], bytes]:
     """One call through the application itself, as if it had come alone."""
     target = re.sub(r"^https?://[^/]+", "", target)
+    if NOT_IN_BATCH.search(target):
+        raise bad("Media and batches cannot be part of a batch.", "badRequest")
     path, _, query = target.partition("?")
     scope = {
         **outer,

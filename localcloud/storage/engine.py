@@ -119,7 +119,7 @@ class Storage:
 
     def remove(self, bucket: Record, record: Record, *, for_good: bool = False) -> None:
         """`for_good`: the very generation was named, so a versioned bucket does not keep it either."""
-        keeps = versioned(bucket) and not for_good
+        keeps = versioned(bucket) and not for_good and "timeDeleted" not in record
         if not keeps:
             self.check_retention(bucket, record)
         self.blobs.drop(self.catalogue.remove(record, versioned=keeps))

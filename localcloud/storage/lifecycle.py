@@ -1,7 +1,7 @@
 """What the cloud does to objects by itself: lifecycle rules, and the end of uploads nobody finished.
 
-https://cloud.google.com/storage/docs/lifecycle (2026-11). Google acts within a day or so; here a sweep runs every few
-seconds of real time and goes by the cloud's clock, so a test moves the clock and looks again.
+https://cloud.google.com/storage/docs/lifecycle (2026-11). Google acts within a day or so; here a sweep runs every
+minute and whenever the cloud's clock is moved, and goes by that clock.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from localcloud.storage.sessions import Sessions
 from localcloud.storage.xmlparts import MultipartUploads
 
 log = logging.getLogger("localcloud.storage")
-EVERY_S = 5.0
+EVERY_S = 60.0
 MAX_ACTIONS = 500
 """Of one sweep, so that requests get their turn."""
 DAY_S = 86_400

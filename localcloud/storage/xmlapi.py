@@ -39,9 +39,9 @@ class XmlApi:
         if not name:
             return self._bucket(ask, bucket)
         query, method = ask.query, ask.request.method
-        if asked := NOT_HERE & query.keys():
+        if asked := sorted(NOT_HERE & query.keys()):
             raise ApiError(
-                501, "UNIMPLEMENTED", f"?{asked.pop()} is not implemented by the local cloud.", "NotImplemented"
+                501, "UNIMPLEMENTED", f"?{asked[0]} is not implemented by the local cloud.", "NotImplemented"
             )
         if "uploadId" in query or "uploads" in query:
             return await self._parts.handle(ask, bucket, name)

@@ -8,6 +8,7 @@ import random
 from typing import Any
 
 import google_crc32c
+import httpx
 import pytest
 from google.api_core import exceptions
 from storage_support import MIB, call, client, new_bucket, put, reason, web
@@ -304,6 +305,62 @@ def test_downloads_of_what_is_not_there_say_so_in_text(cloud: LocalCloud, bucket
     call(cloud, "GET", "/storage/v1/b/no-such-bucket-here/o/absent?alt=media", 404)
 
 
+def test_entity_tags(cloud: LocalCloud, bucket: str) -> None:
+    made = put(cloud, bucket, "tagged", b"data").json()
+    for path in (
+        f"/storage/v1/b/{bucket}/o/tagged",
+        f"/storage/v1/b/{bucket}/o/tagged?alt=media",
+        f"/download/storage/v1/b/{bucket}/o/tagged",
+    ):
+        call(cloud, "GET", path, 304, headers={"if-none-match": made["etag"]})
+        call(cloud, "GET", path, 412, headers={"if-match": '"other"'})
+        call(cloud, "GET", path, 200, headers={"if-match": made["etag"]})
+    home = client(cloud).bucket(bucket)
+    assert home.blob("tagged").download_as_bytes(if_etag_match=made["etag"]) == b"data"
+
+
+def test_files_are_written_in_pieces(cloud: LocalCloud, bucket: str) -> None:
+    home = client(cloud).bucket(bucket)
+    with home.blob("pieces").open("wb", chunk_size=MIB // 4, if_generation_match=0) as file:
+        for number in range(7):
+            file.write(bytes([number]) * 100_000)
+    assert home.blob("pieces").download_as_bytes() == b"".join(bytes([number]) * 100_000 for number in range(7))
+    with home.blob("lines").open("w") as file:
+        file.writelines(f"{number}\n" for number in range(3))
+    with home.blob("lines").open("r") as file:
+        assert file.read().split() == ["0", "1", "2"]
+
+
+def test_a_large_body_that_is_refused_early_leaves_the_connection_usable(cloud: LocalCloud, bucket: str) -> None:
+    put(cloud, bucket, "there")
+    with httpx.Client(base_url=cloud.url("storage"), timeout=30) as one:
+        for _ in range(2):
+            path = f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name=there&ifGenerationMatch=0"
+            assert one.post(path, content=b"x" * 8 * MIB).status_code == 412
+            assert one.get(f"/storage/v1/b/{bucket}/o/there").json()["size"] == "1"
+
+
+def test_sub_resources_and_keys_that_are_not_here_are_refused(cloud: LocalCloud, bucket: str) -> None:
+    put(cloud, bucket, "kept", b"data")
+    call(cloud, "PUT", f"/{bucket}/kept?acl", 501, content=b"<acl/>")
+    put(cloud, bucket, "kept", b"other", status=501, headers={"x-goog-encryption-algorithm": "AES256"})
+    call(cloud, "POST", f"/storage/v1/b/{bucket}/o/kept/acl", 400, json={"entity": "allUsers", "role": "READER"})
+    call(cloud, "POST", f"/storage/v1/b/{bucket}/o?name=x", 400, content=b"x")
+    call(cloud, "POST", f"/upload/storage/v1/b/{bucket}/o?name=x", 400, content=b"x")
+    assert call(cloud, "GET", f"/{bucket}/kept").content == b"data"
+
+
+def test_faults_can_be_injected(cloud: LocalCloud, bucket: str) -> None:
+    cloud.control("PUT", "/faults", {"error_rate": 1.0, "error_codes": [503], "apis": ["storage"]})
+    try:
+        put(cloud, bucket, "unlucky", status=503)
+        call(cloud, "GET", f"/storage/v1/b/{bucket}/o", 503)
+        assert "<Error>" in call(cloud, "GET", f"/{bucket}/unlucky", 503).text
+    finally:
+        cloud.control("PUT", "/faults", {"error_rate": 0.0, "apis": []})
+    call(cloud, "GET", f"/storage/v1/b/{bucket}/o/unlucky", 404)
+
+
 # --- lists ------------------------------------------------------------------------------------------------------------
 
 
@@ -422,6 +479,9 @@ def test_batches_answer_each_call(cloud: LocalCloud, bucket: str) -> None:
         home.delete_blobs(["batch 0", "absent"], on_error=None)
     assert not home.blob("batch 0").exists()
     call(cloud, "POST", "/batch/storage/v1", 400, content=b"x", headers={"content-type": "multipart/mixed"})
+    media = f"--s\r\nContent-Type: application/http\r\n\r\nGET /storage/v1/b/{bucket}/o/whole?alt=media\r\n\r\n--s--".encode()
+    headers = {"content-type": "multipart/mixed; boundary=s"}
+    call(cloud, "POST", "/batch/storage/v1", 400, content=media, headers=headers)
 
 
 # --- versions, holds, retention ---------------------------------------------------------------------------------------
