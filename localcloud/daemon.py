@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import importlib
-import importlib.util
 import logging
 import logging.handlers
 import os
@@ -14,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from localcloud.cloud import Cloud
+from localcloud.errors import ApiError, to_response
 from localcloud.settings import Settings
 from localcloud.shell import Listener, Service
 
@@ -96,12 +97,12 @@ class Daemon:
         log.info("stopped")
 
     async def _stop_services(self) -> None:
+        """Listeners first and at once, then what runs beside them."""
+        listeners = [service for service in self._services if isinstance(service, Listener)]
+        await asyncio.gather(*map(_stop, listeners))
         for service in reversed(self._services):
-            try:
-                await asyncio.wait_for(service.stop(), STOP_TIMEOUT_S)
-            except Exception:
-                # one part that will not stop must not keep the others running
-                log.exception("stopping %s", type(service).__name__)
+            if not isinstance(service, Listener):
+                await _stop(service)
         self._services.clear()
 
     def _unlock(self) -> None:
@@ -111,13 +112,31 @@ class Daemon:
             self._lock = None
 
 
+async def _stop(service: Service) -> None:
+    try:
+        await asyncio.wait_for(service.stop(), STOP_TIMEOUT_S)
+    except Exception:
+        # one part that will not stop must not keep the others running
+        log.exception("stopping %s", type(service).__name__)
+
+
 class _Late:
-    """An application that is put in after its port is known."""
+    """An application that is put in after its port is known. Pages of a browser are kept out of it."""
 
     app: Callable[..., Any]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
+        if scope["type"] == "http" and from_a_web_page(scope["headers"]):
+            error = ApiError(403, "PERMISSION_DENIED", "Requests of web pages are not served by the local cloud.")
+            await to_response(error)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+def from_a_web_page(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether a browser sent it for a page that is not of this machine: any site could otherwise use the owner's rights."""
+    origin = dict(headers).get(b"origin", b"").decode("latin-1")
+    return bool(origin) and urlsplit(origin).hostname not in ("127.0.0.1", "localhost", "::1")
 
 
 def _none(cloud: Cloud) -> list[Service]:
@@ -125,7 +144,7 @@ def _none(cloud: Cloud) -> list[Service]:
 
 
 def load_parts() -> dict[str, Any]:
-    return {name: importlib.import_module(module) for name, module in PARTS.items() if importlib.util.find_spec(module)}
+    return {name: importlib.import_module(module) for name, module in PARTS.items()}
 
 
 def lock_state(state: Path) -> IO[str]:

@@ -90,7 +90,7 @@ class Control:
             "projects": [project["projectId"] for project in cloud.projects.list()],
             "anonymous": settings.anonymous,
             "documents": cloud.store.kinds(),
-            "unknown_roles": cloud.iam.unknown_roles,
+            "unknown_roles": cloud.iam.unknown_roles(),
             "warnings": list(cloud.warnings.values()),
             "requests_failed_on_purpose": cloud.faults.injected,
             "clock_offset_s": cloud.clock.offset_s,

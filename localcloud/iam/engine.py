@@ -42,8 +42,6 @@ class Iam:
         self._grants: dict[str, tuple[float, list[Grant], list[Grant]]] = {}
         self._parents: dict[str, Parent] = {}
         self.accounts = Accounts(store, clock, faults)
-        self.unknown_roles: dict[str, str] = {}
-        """Role that grants nothing here -> the resource it was last granted on."""
 
     # --- policies -------------------------------------------------------------------------------------------------
 
@@ -85,6 +83,15 @@ class Iam:
         self._grants.pop(resource, None)
         return new
 
+    def unknown_roles(self) -> dict[str, str]:
+        """Role that grants nothing here -> a resource it is granted on."""
+        found: dict[str, str] = {}
+        for resource, record in self._store.list("policy"):
+            for binding in record["policy"].get("bindings", []):
+                if not roles.known(binding["role"]):
+                    found[binding["role"]] = resource
+        return found
+
     def delete_policy(self, resource: str) -> None:
         """With the resource; also those of everything below it."""
         for name, _ in self._store.list("policy", resource):
@@ -122,7 +129,6 @@ class Iam:
         if not roles.is_role_name(role):
             raise invalid(f"Role {role} is not supported for this resource.", "policy.bindings.role")
         if not roles.known(role):
-            self.unknown_roles[role] = resource
             log.warning("role %s on %s is not in the table of this cloud and grants nothing", role, resource)
         for member in binding["members"]:
             members.check(member)
@@ -215,7 +221,6 @@ class Iam:
     def forget(self) -> None:
         """After a reset of the store."""
         self._grants.clear()
-        self.unknown_roles.clear()
 
 
 def _compile(policy: Policy) -> list[Grant]:

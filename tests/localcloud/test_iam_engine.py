@@ -125,7 +125,7 @@ def test_a_policy_that_the_cloud_refuses_is_refused_and_changes_nothing(
 
 def test_an_unknown_role_grants_nothing_and_is_remembered(cloud: Cloud) -> None:
     bind(cloud, JOB, "roles/run.imaginary", ANA.member)
-    assert cloud.iam.unknown_roles == {"roles/run.imaginary": JOB}
+    assert cloud.iam.unknown_roles() == {"roles/run.imaginary": JOB}
     assert not cloud.iam.allowed(ANA, "run.jobs.get", JOB)
 
 

@@ -115,3 +115,10 @@ def test_control_refuses_what_is_out_of_range(cloud: LocalCloud) -> None:
     ):
         answer = httpx.request(verb, f"{cloud.url('control')}{path}", json=body, headers=headers)
         assert answer.status_code == 400, (path, body)
+
+
+def test_a_web_page_of_another_site_gets_nothing(cloud: LocalCloud) -> None:
+    url = f"{cloud.url('iam')}/v1/projects/demo-project/serviceAccounts"
+    assert httpx.get(url, headers={"origin": "https://evil.example.com"}).status_code == 403
+    assert httpx.get(url, headers={"origin": "null"}).status_code == 403
+    assert httpx.get(url, headers={"origin": "http://127.0.0.1:8000"}).status_code == 200
