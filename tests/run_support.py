@@ -4,8 +4,9 @@ import io
 import json
 import os
 import tarfile
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ elif what == "flood":
     sys.stdout.flush(); print("flooded", flush=True)
 elif what == "lines":
     for name in rest: print(name, flush=True)
+elif what == "late":
+    print("waiting", flush=True); time.sleep(float(rest[0])); print("over", flush=True); sys.exit(int(rest[1]))
 elif what == "long":
     print("a" * int(rest[0]), flush=True)
 elif what == "until":
@@ -125,6 +128,15 @@ def build(tag: str = IMAGE) -> str:
     base = next((name for name in BASES if name in held), BASES[-1])
     recipe = f'FROM {base}\nCOPY task.py /app/\nWORKDIR /app\nENTRYPOINT ["python3", "-u", "/app/task.py"]\n'
     return engine.build(tag, {"Dockerfile": recipe, "task.py": TASK})
+
+
+def eventually(check: Callable[[], Any], timeout_s: float = 30) -> Any:
+    """Return what `check` gives, once it is true."""
+    until = time.monotonic() + timeout_s
+    while not (found := check()):
+        assert time.monotonic() < until, "it did not come about in time"
+        time.sleep(0.1)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from google.cloud.run_v2.types import condition
 from localcloud.testing import LocalCloud
 
 pytestmark = [pytest.mark.container]
-task_image = run_support.task_image
+task_image, eventually = run_support.task_image, run_support.eventually
 
 PROJECT = "demo-project"
 PARENT = f"projects/{PROJECT}/locations/europe-west1"
@@ -92,14 +91,6 @@ def run(cloud: LocalCloud, task_image: str) -> Run:
 
 def completed(conditions: Any) -> condition.Condition:
     found: condition.Condition = next(item for item in conditions if item.type_ == "Completed")
-    return found
-
-
-def eventually(check: Callable[[], Any], timeout_s: float = 30) -> Any:
-    until = time.monotonic() + timeout_s
-    while not (found := check()):
-        assert time.monotonic() < until, "it did not come about in time"
-        time.sleep(0.1)
     return found
 
 
@@ -288,9 +279,9 @@ def test_output_of_200_mb_is_cut_by_name_and_its_end_kept(run: Run) -> None:
 
 
 def test_deleting_a_job_stops_what_runs_of_it_and_leaves_nothing(run: Run) -> None:
-    name = run.job("sleep", "60")
+    name = run.job("term")
     operation = run.jobs.run_job(name=name)
-    eventually(lambda: run.executions.get_execution(name=operation.metadata.name).running_count)
+    eventually(lambda: run.logs(operation.metadata))
     run.jobs.delete_job(name=name).result()
     gone = f"{run.cloud.url('run')}/v2/{operation.metadata.name}"
     eventually(lambda: httpx.get(gone).status_code == 404)
