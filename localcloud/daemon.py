@@ -59,7 +59,7 @@ class Daemon:
         began = time.perf_counter()
         cloud = Cloud(self.settings)
         cloud.parts["daemon"] = self
-        modules = {name: module for name, module in load_parts().items() if name in self.settings.ports}
+        modules = load_parts(self.settings)
         try:
             # ports first, applications second: an application may ask for the address of another
             proxies = {name: _Late() for name in modules}
@@ -143,8 +143,9 @@ def _none(cloud: Cloud) -> list[Service]:
     return []
 
 
-def load_parts() -> dict[str, Any]:
-    return {name: importlib.import_module(module) for name, module in PARTS.items()}
+def load_parts(settings: Settings) -> dict[str, Any]:
+    """The modules of the ports that the settings have."""
+    return {name: importlib.import_module(module) for name, module in PARTS.items() if name in settings.ports}
 
 
 def lock_state(state: Path) -> IO[str]:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +298,19 @@ def test_roles_that_must_not_hold_more_do_not() -> None:
     assert not {
         item for item in roles.permissions("roles/viewer") if item.endswith((".create", ".delete", ".update", ".run"))
     }
+
+
+def asked_permissions() -> set[str]:
+    """Permissions that the source of the local cloud names where it asks for one."""
+    root = Path(roles.__file__).parents[1]
+    text = "\n".join(path.read_text() for path in root.rglob("*.py") if "iam/role" not in str(path))
+    pattern = (
+        r'(?:permission=|permission:\s*str\s*=\s*|require\(|allowed\([^"()]*?)\s*f?"([a-z]+\.[a-zA-Z]+\.[a-zA-Z]+)"'
+    )
+    return set(re.findall(pattern, text))
+
+
+def test_every_permission_that_is_asked_for_is_held_by_some_role() -> None:
+    asked = asked_permissions()
+    assert {"run.jobs.create", "logging.logEntries.list", "iam.serviceAccounts.actAs"} <= asked
+    assert asked - roles.ALL == set()
