@@ -5,7 +5,7 @@ number of callers that expect the same state exactly one finds it.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from localcloud.clock import Clock, rfc3339
@@ -16,6 +16,7 @@ BUCKET = "storage.bucket"
 OBJECT = "storage.object"
 VERSION = "storage.version"
 BATCH = 256
+FEW = 8
 LAST = "\U0010ffff"
 Record = dict[str, Any]
 
@@ -103,17 +104,26 @@ class Catalogue:
         self.store.put(VERSION, version_key(old["bucket"], old["name"], old["generation"]), noncurrent)
         return []
 
-    def scan(self, kind: str, bucket: str, prefix: str = "", after: str = "") -> Iterator[tuple[str, Record]]:
-        """(key without the bucket, record) in order of keys that begin with `prefix` and sort after `after`."""
+    def scan(
+        self, kind: str, bucket: str, prefix: str = "", after: str = ""
+    ) -> Generator[tuple[str, Record], str | None, None]:
+        """(key without the bucket, record) in order of keys that begin with `prefix` and sort after `after`.
+
+        What is sent into it is a key: it goes on after that one without reading what lies between.
+        """
         base = f"{bucket}/"
-        cursor = base + after if after else ""
+        cursor, size = base + after if after else "", BATCH
         while True:
-            rows = self.store.list(kind, prefix=base + prefix, start_after=cursor, limit=BATCH)
+            rows = self.store.list(kind, prefix=base + prefix, start_after=cursor, limit=size)
             for key, record in rows:
-                yield key[len(base) :], record
-            if len(rows) < BATCH:
+                if key <= cursor:
+                    continue
+                jump = yield key[len(base) :], record
+                cursor = base + jump if jump else key
+            if len(rows) < size:
                 return
-            cursor = rows[-1][0]
+            # a jump beyond what was read is likely to be followed by another
+            size = FEW if cursor > rows[-1][0] else min(BATCH, size * 4)
 
 
 def milliseconds(at: float) -> str:

@@ -7,7 +7,7 @@ import base64
 import binascii
 import heapq
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -15,6 +15,7 @@ from localcloud.storage.catalogue import LAST, OBJECT, VERSION, Catalogue, Recor
 from localcloud.storage.problems import bad
 
 MAX_RESULTS = 1000
+Entries = Generator[tuple[str, Record], str | None, None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,32 +47,34 @@ def page(catalogue: Catalogue, asked: Listing) -> Page:
     """Reads on from `after`, and past a whole prefix at once."""
     found = Page()
     matches = _glob(asked.glob).fullmatch if asked.glob else None
-    cursor, first = asked.after, True
-    while True:
-        skip_to = ""
-        for key, record in _entries(catalogue, asked, cursor, inclusive=asked.start if first else ""):
-            name = record["name"]
-            if asked.end and name >= asked.end:
-                return found
-            group = _group(name, asked)
-            shown = group if group is not None else name
-            wanted = matches is None or bool(matches(shown) or matches(shown.removesuffix(asked.delimiter)))
-            if wanted and len(found.items) + len(found.prefixes) >= asked.limit:
-                found.last = cursor
-                return found
-            if group is None or (asked.trailing and name == group):
-                if wanted:
-                    found.items.append(record)
-                if group is None:
-                    cursor = key
-                    continue
-            if wanted and group not in found.prefixes[-1:]:
-                found.prefixes.append(group)
-            skip_to = cursor = group + LAST
-            break
-        first = False
-        if not skip_to:
+    entries = _entries(catalogue, asked)
+    cursor, jump = asked.after, None
+    while (entry := _next(entries, jump)) is not None:
+        key, record = entry
+        jump = None
+        name = record["name"]
+        if asked.end and name >= asked.end:
             return found
+        group = _group(name, asked)
+        shown = name if group is None else group
+        wanted = matches is None or bool(matches(shown) or matches(shown.removesuffix(asked.delimiter)))
+        if wanted and len(found.items) + len(found.prefixes) >= asked.limit:
+            found.last = cursor
+            return found
+        if wanted and (group is None or (asked.trailing and name == group)):
+            found.items.append(record)
+        if wanted and group is not None:
+            found.prefixes.append(group)
+        jump = None if group is None else group + LAST
+        cursor = jump or key
+    return found
+
+
+def _next(entries: Entries, jump: str | None) -> tuple[str, Record] | None:
+    try:
+        return entries.send(jump)
+    except StopIteration:
+        return None
 
 
 def _group(name: str, asked: Listing) -> str | None:
@@ -82,9 +85,9 @@ def _group(name: str, asked: Listing) -> str | None:
     return name[: at + len(asked.delimiter)] if at >= 0 else None
 
 
-def _entries(catalogue: Catalogue, asked: Listing, after: str, inclusive: str) -> Iterator[tuple[str, Record]]:
-    if inclusive > after:
-        after = _before(inclusive)
+def _entries(catalogue: Catalogue, asked: Listing) -> Entries:
+    """From where the page begins; takes a key to jump behind."""
+    after = max(asked.after, _before(asked.start))
     if not asked.versions:
         yield from catalogue.scan(OBJECT, asked.bucket, asked.prefix, after)
         return
@@ -95,7 +98,7 @@ def _entries(catalogue: Catalogue, asked: Listing, after: str, inclusive: str) -
     current = ((f"{key}\0{int(record['generation']):020d}", record) for key, record in live)
     for key, record in heapq.merge(old, current, key=lambda entry: entry[0]):
         if key > after:
-            yield key, record
+            after = (yield key, record) or after
 
 
 def _before(name: str) -> str:
