@@ -1,14 +1,17 @@
 """The real engine with the stand-ins, in a folder of its own."""
 
+import gc
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from plugins.stub import Stub, running
 from pulumi import automation
+from pulumi.automation import OpType
 
 ROOT = Path(__file__).parents[2]
 Program = Callable[[], None]
@@ -83,3 +86,18 @@ def configure(stack: automation.Stack, stub: Stub) -> automation.Stack:
 def new_stack(tmp_path: Path, stub: Stub) -> Callable[[Program], automation.Stack]:
     """Makes the stack of a test."""
     return lambda program: configure(stack_in(tmp_path, program), stub)
+
+
+def operations(result: Any) -> dict[str, int]:
+    """What an `up` or a preview did, without what stayed as it was."""
+    summary = result.change_summary if hasattr(result, "change_summary") else result.summary.resource_changes
+    return {
+        str(getattr(key, "value", key)): count for key, count in summary.items() if key not in ("same", OpType.SAME)
+    }
+
+
+@pytest.fixture(autouse=True)
+def garbage_collected() -> Iterator[None]:
+    """An `up` that fails leaves a coroutine behind; collected in the middle of a later import it breaks Python 3.11's parser."""
+    yield
+    gc.collect()

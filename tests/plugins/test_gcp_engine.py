@@ -9,10 +9,9 @@ from typing import Any
 import pulumi
 import pulumi_gcp as gcp
 import pytest
-from plugins.conftest import configure, stack_in
+from plugins.conftest import configure, operations, stack_in
 from plugins.stub import Stub
 from pulumi import automation
-from pulumi.automation import OpType
 
 pytestmark = pytest.mark.system
 Stacks = Callable[[Callable[[], None]], automation.Stack]
@@ -125,14 +124,6 @@ def deployed(baseline: tuple[Path, dict[str, Any]], tmp_path: Path, stub: Stub, 
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     stub.restore(state)
     return stack_in(tmp_path, program.declare)
-
-
-def operations(result: Any) -> dict[str, int]:
-    """What an `up` or a preview did, without what stayed as it was."""
-    summary = result.change_summary if hasattr(result, "change_summary") else result.summary.resource_changes
-    return {
-        str(getattr(key, "value", key)): count for key, count in summary.items() if key not in ("same", OpType.SAME)
-    }
 
 
 def calls_about(calls: list[str], *words: str) -> list[str]:
