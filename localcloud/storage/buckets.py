@@ -1,16 +1,14 @@
 """Bucket resources: what a client may set, what the cloud fills in, what it refuses."""
 
-import re
-from datetime import timedelta
 from typing import Any
 
 from starlette.responses import Response
 
-from localcloud.clock import parse_rfc3339
 from localcloud.errors import ApiError, invalid
 from localcloud.shell import Api, Call, raw_path, read_json
 from localcloud.storage import names
-from localcloud.storage.catalogue import BUCKET, Record, milliseconds
+from localcloud.storage.bucket_fields import settled
+from localcloud.storage.catalogue import BUCKET, Record
 from localcloud.storage.conditions import NotModified, check_etags, from_query
 from localcloud.storage.engine import Storage
 from localcloud.storage.problems import bad, required
@@ -24,11 +22,7 @@ WRITABLE = (
 ONLY_AT_CREATION = ("customPlacementConfig", "objectRetention")
 SOFT_DELETE_S = 7 * 24 * 3600
 """Default of new buckets, https://cloud.google.com/storage/docs/soft-delete (2026-11). Stored, not acted on here."""
-LOCK_DAYS = 90
-"""After that uniform bucket-level access cannot be switched off, https://cloud.google.com/storage/docs/uniform-bucket-level-access (2026-11)."""
-PUBLIC_ACCESS = ("inherited", "unspecified", "enforced")
 PUBLIC_MEMBERS = frozenset({"allUsers", "allAuthenticatedUsers"})
-LIFECYCLE_ACTIONS = ("Delete", "SetStorageClass", "AbortIncompleteMultipartUpload")
 
 
 class Buckets:
@@ -80,7 +74,7 @@ class Buckets:
         }
         bucket["locationType"] = names.location_type(bucket["location"])
         given = {key: value for key, value in call.body.items() if key in (*WRITABLE, *ONLY_AT_CREATION)}
-        bucket = self._settled({**bucket, **given}, None)
+        bucket = settled({**bucket, **given}, None, self._storage.cloud.clock.now())
         self._catalogue.put_bucket(bucket)
         self._grant_defaults(bucket)
         return resource(base_url(call.request), bucket)
@@ -155,7 +149,7 @@ class Buckets:
         changed = {key: value for key, value in {**bucket, **fields}.items() if value is not None}
         changed["metageneration"] = str(int(bucket["metageneration"]) + 1)
         changed["updated"] = self._catalogue.now()
-        changed = self._settled(changed, bucket)
+        changed = settled(changed, bucket, self._storage.cloud.clock.now())
         self._catalogue.put_bucket(changed)
         if changed["iamConfiguration"]["publicAccessPrevention"] == "enforced":
             self._hide_from_public(changed["name"])
@@ -200,56 +194,6 @@ class Buckets:
             "hierarchicalNamespace": bucket.get("hierarchicalNamespace", {"enabled": False}),
         }
 
-    def _settled(self, bucket: Record, before: Record | None) -> Record:
-        """Checked, and with what the cloud itself fills in."""
-        bucket["storageClass"] = names.check_storage_class(bucket.get("storageClass") or "STANDARD")
-        if "labels" in bucket:
-            bucket["labels"] = {key: value for key, value in bucket["labels"].items() if value is not None}
-            names.check_labels(bucket["labels"])
-            if not bucket["labels"]:
-                del bucket["labels"]
-        if "lifecycle" in bucket and not bucket["lifecycle"].get("rule"):
-            del bucket["lifecycle"]
-        for rule in bucket.get("lifecycle", {}).get("rule", []):
-            _check_rule(rule)
-        bucket["iamConfiguration"] = self._iam_configuration(bucket.get("iamConfiguration") or {}, before)
-        self._settle_times(bucket, before)
-        return bucket
-
-    def _iam_configuration(self, given: dict[str, Any], before: Record | None) -> dict[str, Any]:
-        prevention = given.get("publicAccessPrevention") or "inherited"
-        if prevention not in PUBLIC_ACCESS:
-            raise bad(f"Invalid value for publicAccessPrevention: '{prevention}'")
-        uniform = given.get("uniformBucketLevelAccess") or given.get("bucketPolicyOnly") or {}
-        old = before["iamConfiguration"]["uniformBucketLevelAccess"] if before else {"enabled": False}
-        now = self._storage.cloud.clock.utc()
-        made: dict[str, Any] = {"enabled": bool(uniform.get("enabled"))}
-        if made["enabled"]:
-            locked = old.get("lockedTime") or milliseconds((now + timedelta(days=LOCK_DAYS)).timestamp())
-            made["lockedTime"] = locked
-        elif old["enabled"] and parse_rfc3339(str(old["lockedTime"])) <= now.timestamp():
-            raise bad("Uniform bucket-level access was enabled over 90 days ago and cannot be disabled.")
-        prevention = "inherited" if prevention == "unspecified" else prevention
-        return {"bucketPolicyOnly": made, "uniformBucketLevelAccess": made, "publicAccessPrevention": prevention}
-
-    def _settle_times(self, bucket: Record, before: Record | None) -> None:
-        now = self._catalogue.now()
-        for key, field in (("softDeletePolicy", "retentionDurationSeconds"), ("retentionPolicy", "retentionPeriod")):
-            if key not in bucket:
-                continue
-            old = (before or {}).get(key, {})
-            policy = dict(bucket[key])
-            if old.get("isLocked") and int(policy.get(field, 0)) < int(old[field]):
-                raise ApiError(403, "PERMISSION_DENIED", "A locked retention policy cannot be shortened.", "forbidden")
-            same = old.get(field) == policy.get(field)
-            bucket[key] = {
-                **policy,
-                field: str(policy.get(field, "0")),
-                "effectiveTime": old.get("effectiveTime", now) if same else now,
-            }
-        if (before or {}).get("retentionPolicy", {}).get("isLocked") and "retentionPolicy" not in bucket:
-            raise ApiError(403, "PERMISSION_DENIED", "A locked retention policy cannot be removed.", "forbidden")
-
 
 def merged(current: Any, change: Any) -> Any:
     """RFC 7396 merge patch."""
@@ -268,19 +212,6 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     return value
-
-
-def _check_rule(rule: dict[str, Any]) -> None:
-    action = rule.get("action", {})
-    if action.get("type") not in LIFECYCLE_ACTIONS:
-        raise bad(f"Invalid lifecycle action: '{action.get('type')}'")
-    if action["type"] == "SetStorageClass":
-        names.check_storage_class(action.get("storageClass", ""))
-    if not rule.get("condition"):
-        raise bad("A lifecycle rule must have at least one condition.")
-    age = rule["condition"].get("age")
-    if age is not None and not re.fullmatch(r"\d+", str(age)):
-        raise bad(f"Invalid lifecycle age: {age}")
 
 
 def _taken(*, own: bool) -> ApiError:
