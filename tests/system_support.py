@@ -97,7 +97,7 @@ class Lab:
         return found
 
     def containers(self) -> list[str]:
-        """Return the ids of the containers that this local cloud runs."""
+        """Return the ids of the containers that this local cloud runs, the newest first."""
         environ = self.project.engine_environ(local=True)
         docker = shutil.which("docker", path=environ["PATH"])
         assert docker is not None
