@@ -56,6 +56,7 @@ def environment(
         "PYTHONFAULTHANDLER": "1",
         # A library that asks the machine for its CPUs sees the host's, and starts far too many threads.
         "OMP_NUM_THREADS": threads,
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait make a shared CPU many times slower
         "OPENBLAS_NUM_THREADS": threads,
         "LOKY_MAX_CPU_COUNT": threads,
         "POLARS_MAX_THREADS": threads,

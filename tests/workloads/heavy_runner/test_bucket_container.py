@@ -1,6 +1,7 @@
 """The container with everything in a bucket: real table, real model, identity from a metadata server."""
 
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,11 @@ def run(engine: Engine, image: str, cloud: Cloud, run_id: str, execution: str) -
     }
     pairs = [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
     seal = ["--read-only", "--tmpfs", "/tmp", "-m", "2g", "--memory-swap", "2g"]
-    done = engine("run", "--rm", "--network", "host", *seal, *pairs, image, check=False)
+    name = f"lh-heavy-{uuid.uuid4().hex[:8]}"
+    try:
+        done = engine("run", "--name", name, "--network", "host", *seal, *pairs, image, check=False, timeout=240)
+    finally:
+        engine("rm", "--force", name, check=False)
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
 
