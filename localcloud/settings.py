@@ -120,7 +120,8 @@ class Settings:
 
     def url(self, api: str) -> str:
         """Base URL of an API, without a path."""
-        return f"http://{self.host}:{self.ports[api]}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.ports[api]}"
 
     def with_ports(self, bound: dict[str, int]) -> "Settings":
         return replace(self, ports={**self.ports, **bound})

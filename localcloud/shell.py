@@ -30,6 +30,9 @@ log = logging.getLogger("localcloud.http")
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """Of a JSON body; what streams bytes reads the request itself."""
 
+MAX_CONNECTIONS = 1024
+"""Of one port; more are answered 503."""
+
 
 class Service(Protocol):
     """A part that runs beside the HTTP servers."""
@@ -297,7 +300,8 @@ class Listener:
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", loop="none", http="httptools", ws="none",
-            timeout_keep_alive=75, backlog=1024, timeout_graceful_shutdown=2, server_header=False, date_header=True,
+            timeout_keep_alive=75, backlog=1024, timeout_graceful_shutdown=2,
+            limit_concurrency=MAX_CONNECTIONS, server_header=False, date_header=True,
         )  # fmt: skip
         config.load()
         self._server = _Server(config)

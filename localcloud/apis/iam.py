@@ -79,7 +79,10 @@ async def create(call: Call) -> dict[str, Any]:
     fields = {key: given[key] for key in ("displayName", "description") if given.get(key)}
     _check_texts(fields)
     project = _existing_project(call, _project(call).split("/")[1])
-    return call.cloud.iam.accounts.create(project, f"{account_id}@{project}{DOMAIN}", fields)
+    account = call.cloud.iam.accounts.create(project, f"{account_id}@{project}{DOMAIN}", fields)
+    # of a deleted account of the same name
+    call.cloud.iam.delete_policy(account["name"])
+    return account
 
 
 def _existing_project(call: Call, project: str) -> str:

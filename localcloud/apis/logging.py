@@ -6,7 +6,6 @@ https://cloud.google.com/logging/docs/reference/v2/rest (2026-11)
 import base64
 import binascii
 import hashlib
-import itertools
 import json
 import re
 from collections import deque
@@ -101,8 +100,10 @@ async def list_(call: Call) -> dict[str, Any]:
     query = parse(call.body.get("filter", ""))
     mark = hashlib.sha256(f"{projects}{call.body.get('filter', '')}{newest_first}".encode()).hexdigest()[:12]
     after = _position(call.body.get("pageToken", ""), mark)
-    streams = [call.cloud.logs.read(name, query, newest_first=newest_first, after=after) for name in projects]
-    found = list(itertools.islice(_merged(streams, newest_first), size + 1))
+    found = []
+    for name in projects:
+        found += await call.cloud.logs.read(name, query, size + 1, newest_first=newest_first, after=after)
+    found.sort(key=lambda item: item[0], reverse=newest_first)
     answer: dict[str, Any] = {}
     if found:
         answer["entries"] = [entry for _, entry in found[:size]]
@@ -110,13 +111,6 @@ async def list_(call: Call) -> dict[str, Any]:
         token = json.dumps([*found[size - 1][0], mark]).encode()
         answer["nextPageToken"] = base64.urlsafe_b64encode(token).decode()
     return answer
-
-
-def _merged(streams: list[Any], newest_first: bool) -> Any:
-    if len(streams) == 1:
-        return streams[0]
-    both = sorted(itertools.chain(*streams), key=lambda item: item[0], reverse=newest_first)
-    return iter(both)
 
 
 def _newest_first(order: str) -> bool:

@@ -197,3 +197,13 @@ def test_a_forged_token_is_401_with_google_s_text(cloud: LocalCloud) -> None:
     assert answer.status_code == 401
     assert answer.json()["error"]["status"] == "UNAUTHENTICATED"
     assert "invalid authentication credentials" in answer.json()["error"]["message"]
+
+
+def test_a_new_account_of_a_deleted_one_s_name_starts_without_its_policy(accounts: Any) -> None:
+    made = make(accounts, "reborn-one")
+    policy = {"bindings": [{"role": "roles/iam.serviceAccountUser", "members": ["user:ana@example.com"]}]}
+    accounts.setIamPolicy(resource=made["name"], body={"policy": policy}).execute()
+    accounts.delete(name=made["name"]).execute()
+    again = make(accounts, "reborn-one")
+    assert again["uniqueId"] != made["uniqueId"]
+    assert accounts.getIamPolicy(resource=made["name"]).execute() == {"etag": "ACAB"}

@@ -218,3 +218,14 @@ def test_the_quota_of_lists_and_the_bound_on_entries_are_settings(tmp_path: Path
         assert codes == [200, 200, 429]
         running.control("PUT", "/clock", {"advance_s": 61})
         assert httpx.post(f"{url}:list", json=asked).status_code == 200
+
+
+def test_a_numeric_value_is_found_however_it_is_written(cloud: LocalCloud) -> None:
+    """The search first looks for the text of a value: it must not miss a number that is written differently."""
+    url = f"{cloud.url('logging')}/v2/entries"
+    name = "projects/demo-project/logs/numbers"
+    body = {"logName": name, "resource": {"type": "global"}, "entries": [{"jsonPayload": {"rows": 5000, "share": 0.5}}]}
+    httpx.post(f"{url}:write", json=body)
+    for term in ("jsonPayload.rows=5000", "jsonPayload.rows=5e3", "jsonPayload.rows=5000.0", "jsonPayload.share=0.500"):
+        asked = {"resourceNames": ["projects/demo-project"], "filter": f'logName="{name}" AND {term}'}
+        assert "entries" in httpx.post(f"{url}:list", json=asked).json(), term
