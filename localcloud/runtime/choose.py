@@ -16,6 +16,7 @@ from localcloud.runtime.base import (
     TaskSpec,
 )
 from localcloud.runtime.docker import Auth, DockerRuntime
+from localcloud.runtime.process import ProcessRuntime
 from localcloud.settings import RuntimeSettings
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
@@ -83,4 +84,6 @@ async def choose(settings: RuntimeSettings, state: str, folder: Path, auth: Auth
                 return Unavailable(str(problem))
         else:
             return runtime
-    return Unavailable("the process runtime is not there yet")
+    fallback = ProcessRuntime(folder, limits, auth, settings.process_env)
+    await fallback.open()
+    return fallback
