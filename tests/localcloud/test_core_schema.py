@@ -1,3 +1,5 @@
+import importlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,9 +125,8 @@ def test_the_numbers_of_enums_are_those_of_google_s_client(
 
 
 def test_the_severity_and_launch_stage_numbers_are_google_s() -> None:
-    from google.api import launch_stage_pb2
-    from google.logging.type import log_severity_pb2
-
+    log_severity_pb2 = importlib.import_module("google.logging.type.log_severity_pb2")
+    launch_stage_pb2 = importlib.import_module("google.api.launch_stage_pb2")
     logging = Discovery("logging", "v2")
     for name, number in log_severity_pb2.LogSeverity.items():
         assert logging.check("LogEntry", {"severity": number}) == {"severity": name}

@@ -123,7 +123,7 @@ def test_entries_are_written_and_listed_by_google_s_client(client: logging.Clien
     assert messages(client.list_entries(filter_=own)) == ["one", {"message": "two", "rows": 3}]
     (entry,) = client.list_entries(filter_=f"{own} AND severity>=ERROR AND labels.team=a")
     assert isinstance(entry, StructEntry)
-    assert entry.resource.labels["project_id"] == "demo-project"
+    assert entry.to_api_repr()["resource"]["labels"]["project_id"] == "demo-project"
     newest = client.list_entries(filter_=own, order_by=logging.DESCENDING)
     assert messages(newest)[0] == {"message": "two", "rows": 3}
 

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -98,7 +99,11 @@ def test_a_manifest_needs_its_blobs_and_its_own_digest(base: str) -> None:
 
 def test_an_index_of_images_is_kept(base: str) -> None:
     digest = push(base, APP, "amd64")
-    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [{"digest": digest, "size": 1, "mediaType": "x"}]}
+    index: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [{"digest": digest, "size": 1, "mediaType": "x"}],
+    }
     assert put_manifest(base, APP, "multi", json.dumps(index).encode(), INDEX).status_code == 201
     assert httpx.get(f"{base}/v2/{APP}/manifests/multi").headers["content-type"] == INDEX
     index["manifests"][0]["digest"] = digest_of(b"nothing")
