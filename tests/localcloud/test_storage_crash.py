@@ -1,6 +1,7 @@
 """Many writers at once, and the death of the process among them."""
 
 import hashlib
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -127,6 +128,74 @@ def test_kill_9_loses_nothing_acknowledged_and_shows_no_half_object(own_cloud: L
         assert blob.size == len(data)
     files = [path for path in (own_cloud.state / "storage").rglob("*") if path.is_file()]
     assert len(files) == len(found)
+
+
+def test_a_multipart_upload_by_xml_survives_kill_9(own_cloud: LocalCloud) -> None:
+    path = f"/{new_bucket(own_cloud)}/parts"
+    started = call(own_cloud, "POST", f"{path}?uploads").text
+    upload = started.partition("<UploadId>")[2].partition("<")[0]
+    tags = []
+    for number in (1, 2):
+        part = call(
+            own_cloud, "PUT", f"{path}?partNumber={number}&uploadId={upload}", content=str(number).encode() * MIB
+        )
+        tags.append(f"<Part><PartNumber>{number}</PartNumber><ETag>{part.headers['etag']}</ETag></Part>")
+        own_cloud.kill()
+        own_cloud.start()
+    body = f"<CompleteMultipartUpload>{''.join(tags)}</CompleteMultipartUpload>"
+    call(own_cloud, "POST", f"{path}?uploadId={upload}", content=body)
+    assert call(own_cloud, "GET", path).content == b"1" * MIB + b"2" * MIB
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kill", range(20))
+def test_any_moment_is_good_enough_to_die(own_cloud: LocalCloud, kill: int) -> None:
+    """Writers, deleters, copiers and resumable uploads at work, killed at a random moment."""
+    chance = random.Random(kill)  # noqa: S311 - choices of a test
+    bucket = new_bucket(own_cloud, versioning={"enabled": kill % 3 == 0})
+    base = own_cloud.url("storage")
+    there: dict[str, bytes] = {}
+    gone: set[str] = set()
+
+    def work(worker: int) -> None:
+        with httpx.Client(base_url=base, timeout=10) as one:
+            for number in range(100_000):
+                name, data = f"w{worker}/{number}", f"{worker} {number} ".encode() * (1 << (number % 14))
+                upload = f"/upload/storage/v1/b/{bucket}/o"
+                try:
+                    if number % 3 == 0:
+                        started = one.post(f"{upload}?uploadType=resumable&name={name}")
+                        answer = one.put(started.headers["location"], content=data)
+                    else:
+                        answer = one.post(f"{upload}?uploadType=media&name={name}", content=data)
+                    assert answer.status_code == 200
+                    there[name] = data
+                    path = f"/storage/v1/b/{bucket}/o/w{worker}%2F{number}"
+                    if number % 5 == 0:
+                        copied = one.post(f"{path}/rewriteTo/b/{bucket}/o/copy%20{worker}%20{number}", json={})
+                        assert copied.status_code == 200
+                        there[f"copy {worker} {number}"] = data
+                    if number % 4 == 0:
+                        del there[name]
+                        assert one.delete(path).status_code == 204
+                        gone.add(name)
+                except httpx.HTTPError:
+                    return
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(chance.uniform(0.2, 1.5))
+    own_cloud.kill()
+    for thread in threads:
+        thread.join()
+    own_cloud.start()
+    found = {blob.name: blob for blob in client(own_cloud).list_blobs(bucket)}
+    assert there.keys() <= found.keys()
+    assert not gone & found.keys()
+    for name, blob in found.items():
+        data = blob.download_as_bytes(checksum="md5")
+        assert data == there.get(name, data)
 
 
 def test_lifecycle_goes_by_the_clouds_clock(own_cloud: LocalCloud) -> None:
