@@ -31,9 +31,9 @@ check: environment ## format, lint, types, layering (<= 60 s)
 	@$(PYTHON) -m tools.check
 
 .PHONY: test
-test: setup check ## set-up, check and all tests that need no real cloud
+test: setup ## set-up, check and all tests that need no real cloud
 	@mkdir -p .local/test
-	@$(PYTEST) --junit-xml=.local/test/junit.xml
+	@code=0; $(PYTHON) -m tools.check || code=1; $(PYTEST) --junit-xml=.local/test/junit.xml || code=1; exit $$code
 
 .PHONY: test-faults
 test-faults: setup ## the long loops that kill things at every point (tens of minutes)
@@ -81,7 +81,7 @@ bench-localcloud: setup ## latency of the local cloud's API
 
 .PHONY: bench-heavy
 bench-heavy: setup ## the heavy runner: start on a large table, memory of its supervisor
-	@$(LOCAL) .venv/bin/python -m bench.heavy
+	@$(LOCAL) .venv/bin/python -m bench.heavy_runner
 
 .PHONY: docker-down
 docker-down: python ## stop the private Docker engine, if the set-up started one
