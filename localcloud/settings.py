@@ -124,7 +124,8 @@ class Settings:
         return f"http://{host}:{self.ports[api]}"
 
     def with_ports(self, bound: dict[str, int]) -> "Settings":
-        return replace(self, ports={**self.ports, **bound})
+        """With the ports that are really served, and no others."""
+        return replace(self, ports=bound)
 
 
 def from_dict(state: Path, values: dict[str, Any]) -> Settings:

@@ -1,6 +1,6 @@
 """IAM conditions: the part of CEL that policies use, compiled to a function of the request.
 
-Comparisons of resource.name, resource.type, resource.service and request.time; startsWith, endsWith; &&, ||, !, parentheses.
+Comparisons of resource.name, resource.type, resource.service and request.time; startsWith, endsWith, in a list; &&, ||, !, parentheses.
 https://cloud.google.com/iam/docs/conditions-attribute-reference (2026-11). Anything else is refused, not ignored.
 """
 
@@ -40,6 +40,7 @@ GRAMMAR = r"""
      | BOOL -> constant
 comparison: value OP value -> compare
           | value "." METHOD "(" STRING ")" -> call
+          | value "in" "[" STRING ("," STRING)* "]" -> among
 ?value: ATTRIBUTE -> attribute
       | STRING -> string
       | "timestamp" "(" STRING ")" -> timestamp
@@ -102,6 +103,12 @@ class _Compile(Transformer[Token, Any]):
             raise _TypeMismatch(f"'{op}' of strings is not supported")
         function, one, two = COMPARE[op], left[1], right[1]
         return lambda given: function(one(given), two(given))
+
+    def among(self, value: tuple[str, Value], *choices: Token) -> Test:
+        if value[0] != "string":
+            raise _TypeMismatch("'in' needs a string")
+        allowed, get = {_unquote(choice) for choice in choices}, value[1]
+        return lambda given: get(given) in allowed
 
     def call(self, value: tuple[str, Value], method: Token, argument: Token) -> Test:
         if value[0] != "string":

@@ -221,6 +221,8 @@ GIVEN = Attributes(
         ('resource.name.endsWith("/1") && request.time < timestamp("2040-01-01T00:00:00Z")', True),
         ('request.time >= timestamp("2040-01-01T00:00:00Z")', False),
         ("!(resource.service == 's')", False),
+        ("resource.type in ['a', 'storage.googleapis.com/Object']", True),
+        ('resource.service in ["t"]', False),
         ("true", True),
     ],
 )
@@ -239,6 +241,8 @@ def test_conditions_are_evaluated(expression: str, expected: bool) -> None:
         "resource.name < 'x'",
         "request.time < timestamp('tomorrow')",
         "resource.name.matches('.*')",
+        "request.time in ['a']",
+        "resource.name in []",
         "resource.name.startsWith(resource.type)",
         "api.getAttribute('x', []).hasOnly(['y'])",
         "resource.name == 'a' resource.name == 'b'",
