@@ -1,5 +1,6 @@
 """A tiny image whose tasks do what their arguments say, for the tests of the runtime and of the run API."""
 
+import base64
 import io
 import json
 import os
@@ -103,6 +104,20 @@ class Engine:
         for line in answer.text.splitlines():
             assert "error" not in json.loads(line), line
         return tag
+
+    def push(self, image: str, name: str, token: str) -> str:
+        """Push an image to a registry under NAME:TAG, forget that name here, and return the digest."""
+        repository, _, tag = name.rpartition(":")
+        login = base64.urlsafe_b64encode(json.dumps({"username": "oauth2accesstoken", "password": token}).encode())
+        self.call("POST", f"/images/{image}/tag", params={"repo": repository, "tag": tag})
+        answer = self._http.post(
+            f"/images/{repository}/push", params={"tag": tag}, headers={"X-Registry-Auth": login.decode()}
+        )
+        said = [json.loads(line) for line in answer.text.splitlines()]
+        self.call("DELETE", f"/images/{name}")
+        digests = [line["aux"]["Digest"] for line in said if "aux" in line]
+        assert digests, said
+        return str(digests[0])
 
     def images(self) -> set[str]:
         return {name for image in self.call("GET", "/images/json") for name in image.get("RepoTags") or ()}

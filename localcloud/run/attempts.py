@@ -93,7 +93,8 @@ class Attempt:
                 kind="failed", message=f"The container failed to start. {problem}", status=9, reason="UNKNOWN"
             )
         except ApiError as error:
-            return Result(kind="failed", message=error.message, status=9, reason="SECRETS_ACCESS_CHECK_FAILED")
+            reason = "UNKNOWN" if error.code == 501 else "SECRETS_ACCESS_CHECK_FAILED"
+            return Result(kind="failed", message=error.message, status=9, reason=reason)
         except RuntimeUnavailable as problem:
             return Result(kind="failed", message=str(problem), status=14, reason="INTERNAL")
         finally:

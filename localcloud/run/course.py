@@ -1,6 +1,7 @@
 """The course of one execution: image, tasks with retries and parallelism, and its end."""
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,8 @@ class Course:
         at = parse_rfc3339(self.resource["createTime"]) + self.executor.settings.start_delay_s
         left = at - self.executor.cloud.clock.now()
         if left > 0 and not any(item["type"] == "Started" for item in self.resource["conditions"]):
-            await asyncio.wait({asyncio.ensure_future(self.cancel.wait())}, timeout=left)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.cancel.wait(), left)
 
     async def _import(self) -> bool:
         """Have the image; False if the execution ends here."""
@@ -85,6 +87,8 @@ class Course:
         limits = record["resource"]["template"]["containers"][0].get("resources", {}).get("limits", {})
         memory, cpus = limits.get("memory", "512Mi"), limits.get("cpu", "1")
         note = runtime.grant(int(quantities.memory_mib(memory)), quantities.cpus(cpus)).note
+        if limits.get("nvidia.com/gpu") and not runtime.has_gpu:
+            note = "; ".join(filter(None, (note, "no GPU on this host, so the task gets LONGHAUL_NO_GPU=1")))
         notes = {RUNTIME_NOTE: runtime.name} | ({LIMITS_NOTE: note} if note else {})
         record["resource"]["annotations"] = record["resource"].get("annotations", {}) | notes
         self._store.put(record)

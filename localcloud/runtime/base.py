@@ -140,6 +140,10 @@ class Runtime(Protocol):
     def name(self) -> Literal["container", "process"]:
         """Goes into every execution."""
 
+    @property
+    def has_gpu(self) -> bool:
+        """Tasks that ask for a GPU get one; else they get LONGHAUL_NO_GPU=1."""
+
     async def open(self) -> None:
         """Connect. Raises RuntimeUnavailable."""
 

@@ -26,6 +26,7 @@ class Unavailable:
     """Stands for a runtime that cannot be had; every use says why."""
 
     name: Literal["container"] = "container"
+    has_gpu = False
 
     def __init__(self, reason: str):
         self.reason = reason

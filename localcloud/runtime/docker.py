@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
@@ -33,6 +34,8 @@ _LOG_MIB = 64
 _LOG = {"Type": "json-file", "Config": {"max-size": f"{_LOG_MIB}m", "max-file": "3"}}
 """The engine's copy of the output, for taking up again after a restart; it may lose its beginning."""
 _TMPFS = "rw,exec,nosuid,nodev,mode=1777,size={mib}m"
+_MOVING = re.compile(r"(127\.0\.0\.1|localhost)(:\d+)?/[^@]+")
+"""A tag of a registry on this machine: asked for anew each time, as it may name another image by now."""
 
 Auth = Callable[[str], Awaitable[dict[str, str] | None]]
 """Gives the registry login for an image, in the engine's AuthConfig form."""
@@ -54,6 +57,7 @@ class DockerRuntime:
         self._engine, self._state, self._limits, self._auth = Engine(host), state, limits, auth
         self._seeds = Seeds(state, folder)
         self._images: dict[str, Writable] = {}
+        self._probed: dict[str, Writable] = {}
         self._users: dict[str, str] = {}
         self._pulling: dict[str, asyncio.Lock] = {}
         self._attached: dict[str, httpx.Response] = {}
@@ -86,7 +90,7 @@ class DockerRuntime:
         lock = self._pulling.setdefault(image, asyncio.Lock())
         async with lock:
             held = await self._engine.image(image)
-            if held is None:
+            if held is None or _MOVING.fullmatch(image):
                 await self._engine.pull(image, await self._auth(image) if self._auth else None)
                 held = await self._engine.image(image)
             if held is None:
@@ -95,9 +99,10 @@ class DockerRuntime:
                 problem = f"Container manifest type must support amd64/linux, got {kind}"
                 raise ImageProblem(image, "unusable", problem)
             self._users[image] = (held.get("Config") or {}).get("User") or "root"
-            if image not in self._images:
+            if (image_id := held["Id"]) not in self._probed:
                 labels = {LABEL_STATE: self._state}
-                self._images[image] = await probe(self._engine, image, labels, self._limits.seed_limit_mib)
+                self._probed[image_id] = await probe(self._engine, image_id, labels, self._limits.seed_limit_mib)
+            self._images[image] = self._probed[image_id]
 
     async def start(self, spec: TaskSpec) -> str:
         await self.prepare(spec.image)

@@ -46,6 +46,7 @@ class ProcessRuntime:
     """
 
     name: Literal["process"] = "process"
+    has_gpu = False
 
     def __init__(self, folder: Path, limits: HostLimits, auth: Auth | None, env: Mapping[str, str]):
         self._runs, self._limits, self._env = folder / "runs", limits, dict(env)

@@ -94,4 +94,4 @@ async def _get(
 def _unpack(layer: bytes, root: Path) -> None:
     data = gzip.decompress(layer) if layer[:2] == b"\x1f\x8b" else layer
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        archive.extractall(root, filter="data")
+        unpack(archive, root)

@@ -250,3 +250,41 @@ def test_list_comes_in_pages(rest: httpx.Client) -> None:
     names = [job["name"] for job in first["jobs"] + second["jobs"]]
     assert len(names) == len(set(names))
     assert {f"{PARENT}/jobs/page{number}" for number in range(3)} <= set(names)
+
+
+def test_v1_is_a_view_of_the_same_jobs_by_the_region_of_the_host_name(rest: httpx.Client, cloud: LocalCloud) -> None:
+    rest.post("/jobs?jobId=knative", json=body(env=[{"name": "A", "value": "1"}], timeout="60s", maxRetries=0))
+    url = f"{cloud.url('run')}/apis/run.googleapis.com/v1/namespaces/demo-project/jobs"
+    job = httpx.get(f"{url}/knative", headers={"Host": "europe-west1-run.emulator"}).json()
+    spec = job["spec"]["template"]["spec"]["template"]["spec"]
+    assert spec["containers"][0]["env"] == [{"name": "A", "value": "1"}]
+    assert (spec["timeoutSeconds"], spec["maxRetries"]) == ("60", 0)
+    assert job["status"]["conditions"][0]["status"] == "True"
+    assert httpx.get(f"{url}/knative", headers={"Host": "europe-west2-run.emulator"}).status_code == 404
+    everywhere = httpx.get(url, headers={"Host": "run.emulator"}).json()["items"]
+    assert "knative" in [item["metadata"]["name"] for item in everywhere]
+
+    job["spec"]["template"]["spec"]["template"]["spec"]["timeoutSeconds"] = "90"
+    replaced = httpx.put(f"{url}/knative", json=job, headers={"Host": "europe-west1-run.emulator"})
+    assert replaced.status_code == 200, replaced.text
+    task = rest.get("/jobs/knative").json()["template"]["template"]
+    assert (task["timeout"], task["maxRetries"]) == ("90s", 0)
+
+
+def test_port_is_a_proxy_to_the_other_apis_of_this_cloud_only(cloud: LocalCloud) -> None:
+    for host in ("cloudresourcemanager.googleapis.com", f"127.0.0.1:{cloud.ports['resourcemanager']}"):
+        project = httpx.get(f"{cloud.url('run')}/v1/projects/demo-project", headers={"Host": host}).json()
+        assert project["projectNumber"] == "123456789012"
+    assert httpx.get(f"{cloud.url('run')}/v1/x", headers={"Host": "example.com"}).status_code == 404
+
+
+def test_delivery_of_a_run_can_be_doubled(rest: httpx.Client, cloud: LocalCloud) -> None:
+    image = f"europe-west1-docker.pkg.dev/demo-project/repo/none@sha256:{'2' * 64}"
+    rest.post("/jobs?jobId=doubled", json=body(image=image))
+    cloud.control("PUT", "/faults", {"double_delivery_rate": 1.0})
+    try:
+        assert rest.post("/jobs/doubled:run", json={}).status_code == 200
+    finally:
+        cloud.control("PUT", "/faults", {"double_delivery_rate": 0.0})
+    assert len(rest.get("/jobs/doubled/executions").json()["executions"]) == 2
+    assert rest.get("/jobs/doubled").json()["executionCount"] == 2

@@ -15,7 +15,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import run_v2
 from google.cloud.run_v2.types import condition
 
-from localcloud.testing import LocalCloud
+from localcloud.testing import LocalCloud, local_cloud
 
 pytestmark = [pytest.mark.container]
 task_image, eventually = run_support.task_image, run_support.eventually
@@ -229,6 +229,20 @@ def test_image_that_does_not_exist_fails_the_execution_by_name(run: Run, cloud: 
     assert execution.failed_count == 1
 
 
+def test_image_is_pulled_by_digest_also_by_its_artifact_registry_name(run: Run, cloud: LocalCloud) -> None:
+    repositories = f"{cloud.url('artifactregistry')}/v1/{PARENT}/repositories"
+    made = httpx.post(f"{repositories}?repositoryId=pulled", json={"format": "DOCKER"})
+    assert made.status_code == 200, made.text
+    path = f"{PROJECT}/pulled/task"
+    host = f"127.0.0.1:{cloud.ports['registry']}"
+    digest = run_support.Engine().push(run.image, f"{host}/{path}:v1", cloud.token("user:deployer@longhaul.local"))
+    for registry in ("europe-west1-docker.pkg.dev", host):
+        image = f"{registry}/{path}@{digest}"
+        execution = run.run("lines", "pulled", image=image)
+        assert execution.succeeded_count == 1, execution.conditions
+        assert execution.template.containers[0].image == image  # as it was given
+
+
 def test_program_that_does_not_exist_is_a_failure_to_start(run: Run) -> None:
     name = run.job()
     job = run.http.get(f"/jobs/{name.rpartition('/')[2]}").json()
@@ -287,6 +301,26 @@ def test_deleting_a_job_stops_what_runs_of_it_and_leaves_nothing(run: Run) -> No
     eventually(lambda: httpx.get(gone).status_code == 404)
     engine = run_support.Engine()
     assert engine.running(operation.metadata.name.rpartition("/")[2]) == []
+
+
+def test_anonymous_callers_can_be_denied_while_tasks_and_tokens_work(task_image: str, tmp_path: Path) -> None:
+    projects = [{"project_id": PROJECT, "services_enabled": "all"}]
+    apis = ("control", "run", "iam", "resourcemanager", "logging")
+    config = {"projects": projects, "anonymous": "deny", "ports": dict.fromkeys(apis, 0)}
+    with local_cloud(tmp_path / "state", config) as denying:
+        url = f"{denying.url('run')}/v2/{PARENT}/jobs"
+        body = {
+            "template": {"template": {"maxRetries": 0, "containers": [{"image": task_image, "args": ["exit", "0"]}]}}
+        }
+        for headers in ({}, {"Authorization": "Bearer dummy"}):
+            refused = httpx.post(f"{url}?jobId=a", json=body, headers=headers)
+            assert (refused.status_code, refused.json()["error"]["status"]) == (401, "UNAUTHENTICATED")
+        owner = {"Authorization": "Bearer local-deployer"}
+        assert httpx.post(f"{url}?jobId=a", json=body, headers=owner).json()["done"]
+        execution = (
+            f"{denying.url('run')}/v2/{httpx.post(f'{url}/a:run', json={}, headers=owner).json()['metadata']['name']}"
+        )
+        eventually(lambda: httpx.get(execution, headers=owner).json().get("succeededCount") == 1)
 
 
 @pytest.fixture
