@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from localcloud.runtime.base import ImageProblem, RuntimeUnavailable
+from localcloud.runtime.unpack import unpack
 
 LABEL = "longhaul.runtime"
 """Label of an image that was made to run without an engine; its value is `process`."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.runtime.engine import Engine, EngineError
+from localcloud.runtime.unpack import unpack
 
 ALWAYS = ("/tmp", "/var/tmp", "/run")  # noqa: S108 - paths in the container, not of this process
 _MEMORY_DIR = Path("/dev/shm")  # noqa: S108 - the one tmpfs every Linux host has
