@@ -71,7 +71,9 @@ def zero(field: Field, value: Any) -> bool:
 
 
 def _scalar(field: Field, new: Any, old: Any, path: PropertyPath, changes: list[Change]) -> Any:
-    if new == old or (zero(field, new) and zero(field, old)):
+    # the provider keeps some values in upper case: in its state the program's own spelling is a difference
+    equal = new == old and field.same != "upper"
+    if equal or (zero(field, new) and zero(field, old)):
         return new
     changes.append(Change(path=path, kind="add" if old is None else "update", replace=field.replace))
     return new
