@@ -13,6 +13,7 @@ What the engine does not do by itself, and this does:
 - A stack that somebody else is updating is reported with who holds it; what a crashed update left can be released.
 """
 
+import re
 import runpy
 import shutil
 import sys
@@ -176,7 +177,12 @@ class Stack:
             if event.diagnostic_event is not None and event.diagnostic_event.severity == "error":
                 errors.append(event.diagnostic_event.message)
 
-        _explained(lambda: operation(take), errors)
+        try:
+            _explained(lambda: operation(take), errors)
+        except OpsError:
+            # the engine's own protection refuses in the plan, in words for the program's author
+            self._refuse_protected([urn for text in errors for urn in _PROTECTED.findall(text)])
+            raise
         return Outcome(changes=changes, steps=tuple(steps.values()))
 
 
@@ -193,6 +199,8 @@ def _explained(call: Callable[[], Any], errors: list[str] | None = None) -> Any:
         message = _first_error(errors or [], str(exc))
         raise (BadRequest if isinstance(exc, engine.InlineSourceRuntimeError) else OpsError)(message) from exc
 
+
+_PROTECTED = re.compile(r'unable to (?:replace|delete) resource "([^"]+)"\s+as it is currently marked for protection')
 
 _UNLOCK = "wait for it; if it crashed: longhaul unlock"
 

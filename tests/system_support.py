@@ -18,10 +18,13 @@ from typing import Any
 import httpx
 import yaml
 
+from ops import targets
 from ops.automation import Stack
 from ops.environment import Project
 from ops.local import LocalCloud
 from ops.outputs import Outputs, read
+from ops.request import Request
+from workloads.heavy_runner.contract import RunVariables, request_object
 
 ROOT = Path(__file__).parent.parent
 DEPLOYER = {"Authorization": "Bearer local-deployer"}
@@ -108,6 +111,18 @@ class Lab:
     def mark(self) -> str:
         """Return what the local cloud labels its containers with."""
         return hashlib.sha256(str(self.cloud.state.resolve()).encode()).hexdigest()[:10]
+
+    def start_by_hand(self, run_id: str, table: Path, script: Path) -> str:
+        """Start a run as `gcloud run jobs execute` does, without an index, and return the execution's name."""
+        outputs = self.outputs()
+        target = targets.from_outputs(outputs)
+        request = Request(data=table, script=script)
+        for name, path in request.files(run_id):
+            target.store.upload(name, path, lambda _bytes: None)
+        document = json.dumps(request.document(run_id, target.store.uri, None))
+        target.store.write(request_object(run_id), document.encode())
+        env = RunVariables(input_uri=f"{target.store.uri}/{request_object(run_id)}").to_env()
+        return target.platform.start(run_id, "", env)["execution"]
 
     def docker(self, *words: str) -> None:
         environ = self.project.engine_environ(local=True)

@@ -151,6 +151,14 @@ def test_following_the_log_ends_with_the_run(lab: Lab, scripts: Path) -> None:
     assert state(lab, "followed") == "SUCCEEDED"
 
 
+def test_a_run_that_somebody_started_by_hand_is_found_like_any_other(lab: Lab, scripts: Path) -> None:
+    lab.start_by_hand("by-hand", scripts / "table.csv", scripts / "well.py")
+    until(lambda: "by-hand" in lab.longhaul("status").stdout)
+    until(lambda: state(lab, "by-hand") == "SUCCEEDED")
+    assert "Container called exit(0)" in lab.longhaul("logs", "by-hand").stdout
+    assert lab.json("fetch", "by-hand")["metrics"] == {"rows": 50}
+
+
 def test_doctor_finds_everything_well(lab: Lab) -> None:
     findings = lab.json("doctor")
     assert all(finding["ok"] for finding in findings), findings
