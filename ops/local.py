@@ -134,7 +134,12 @@ class LocalCloud:
         region = str(self._file.config.get("gcp:region") or "europe-west1")
         runtime = {
             "docker_host": environ.get("DOCKER_HOST", ""),
-            "process_env": {"PYTHONPATH": str(self._project.code), "PATH": environ.get("PATH", "")},
+            # in place of what the image says of itself, so that a run's record tells which of the two it was
+            "process_env": {
+                "PYTHONPATH": str(self._project.code),
+                "PATH": environ.get("PATH", ""),
+                "LONGHAUL_RUNTIME": "process",
+            },
         }
         return {
             "ports": self._wanted(),
