@@ -99,23 +99,27 @@ class GcsStore:
         if blob.crc32c is not None and crc != blob.crc32c:
             raise Corrupt(blob.uri, "arrived with another checksum than it was stored with")
 
-    def upload(self, source: int, uri: str, transfer: Transfer) -> Blob:
+    def upload(self, source: int, uri: str, transfer: Transfer, *, if_generation: int | None = None) -> Blob:
         size = os.fstat(source).st_size
         if size <= ONE_PIECE_BYTES:
-            data = os.pread(source, size, 0)
-            blob = self._http.call(uri, lambda: self._post(uri, data, {}))
+            blob = self._write(uri, os.pread(source, size, 0), if_generation)
             transfer.advance(size)
             return blob
         crc = _file_crc(source, size)
         for last in (False, True):
-            blob = self._upload_resumable(source, size, uri, crc, transfer)
+            blob = self._upload_resumable(source, size, uri, crc, transfer, if_generation)
             if (blob.size, blob.crc32c) == (size, crc):
                 return blob
             if last:
                 break
+            if if_generation is not None:
+                if_generation = blob.generation  # what arrived wrong is ours to replace
         raise Corrupt(uri, f"was stored with {blob.size:,} of {size:,} bytes or with another checksum, twice")
 
     def write(self, uri: str, data: bytes, *, if_generation: int | None = None) -> int:
+        return self._write(uri, data, if_generation).generation
+
+    def _write(self, uri: str, data: bytes, if_generation: int | None) -> Blob:
         query = {} if if_generation is None else {"ifGenerationMatch": str(if_generation)}
         tries = 0
 
@@ -125,13 +129,13 @@ class GcsStore:
             return self._post(uri, data, query)
 
         try:
-            return self._http.call(uri, attempt).generation
+            return self._http.call(uri, attempt)
         except PreconditionFailed:
             # A write whose answer was lost may have happened; its retry then meets our own object.
             if tries > 1:
                 now = self.stat(uri)
                 if now.size == len(data) and now.crc32c == crc32c.extend(0, data):
-                    return now.generation
+                    return now
             raise
 
     def delete(self, uri: str) -> None:
@@ -153,12 +157,16 @@ class GcsStore:
         full = {"uploadType": "multipart", "fields": _FIELDS, **query}
         return _blob(uri, self._http.send("POST", uri, url, full, headers=headers, body=body).json())
 
-    def _upload_resumable(self, source: int, size: int, uri: str, crc: int, transfer: Transfer) -> Blob:
+    def _upload_resumable(
+        self, source: int, size: int, uri: str, crc: int, transfer: Transfer, if_generation: int | None
+    ) -> Blob:
         bucket, name = split(uri)
         about = {"name": name, "crc32c": crc32c.to_base64(crc), "contentType": _content_type(name)}
         headers = {"Content-Type": "application/json; charset=UTF-8", "X-Upload-Content-Length": str(size)}
         url = f"/upload/storage/v1/b/{bucket}/o"
         query = {"uploadType": "resumable", "fields": _FIELDS, "name": name}
+        if if_generation is not None:
+            query["ifGenerationMatch"] = str(if_generation)
         body = json.dumps(about).encode()
         session = self._http.call(
             uri, lambda: self._http.send("POST", uri, url, query, headers=headers, body=body)

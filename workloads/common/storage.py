@@ -116,8 +116,11 @@ class Store(Protocol):
     def download(self, blob: Blob, target: int, transfer: Transfer) -> None:
         """This version into the open file `target`, in parallel ranges where that helps; the checksum is verified."""
 
-    def upload(self, source: int, uri: str, transfer: Transfer) -> Blob:
-        """The open file `source` to a new version of `uri`; the checksum is verified."""
+    def upload(self, source: int, uri: str, transfer: Transfer, *, if_generation: int | None = None) -> Blob:
+        """The open file `source` to a new version of `uri`; the checksum is verified.
+
+        With `if_generation` it replaces that version only, 0 means: only if there is none.
+        """
 
     def write(self, uri: str, data: bytes, *, if_generation: int | None = None) -> int:
         """A small object in one piece; 0 means: only if there is none. Gives the new generation."""
@@ -207,12 +210,13 @@ class LocalStore:
         if gone or (copied, now.st_mtime_ns) != (blob.size, blob.generation):
             raise Changed(blob.uri, "was deleted or changed while it was read")
 
-    def upload(self, source: int, uri: str, transfer: Transfer) -> Blob:
+    def upload(self, source: int, uri: str, transfer: Transfer, *, if_generation: int | None = None) -> Blob:
         def fill(target: int) -> None:
             os.lseek(source, 0, os.SEEK_SET)
             _copy(source, target, transfer)
 
-        self._replace(uri, fill, only_new=False)
+        self._check(uri, if_generation)
+        self._replace(uri, fill, only_new=if_generation == 0)
         return self.stat(uri)
 
     def write(self, uri: str, data: bytes, *, if_generation: int | None = None) -> int:
@@ -221,10 +225,13 @@ class LocalStore:
             while view:
                 view = view[os.write(target, view) :]
 
-        if if_generation and self.stat(uri).generation != if_generation:
-            raise PreconditionFailed(uri, "was changed by somebody else")
+        self._check(uri, if_generation)
         self._replace(uri, fill, only_new=if_generation == 0)
         return self.stat(uri).generation
+
+    def _check(self, uri: str, generation: int | None) -> None:
+        if generation and self.stat(uri).generation != generation:
+            raise PreconditionFailed(uri, "was changed by somebody else")
 
     def delete(self, uri: str) -> None:
         with _named(uri):
