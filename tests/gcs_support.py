@@ -22,6 +22,7 @@ BUCKET = "test-bucket"
 @contextmanager
 def object_server(folder: Path) -> Iterator[str]:
     """fake-gcs-server with one empty bucket; gives its base URL."""
+    folder.mkdir(exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

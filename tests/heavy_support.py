@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+TAG = "longhaul-test/heavy-runner"
+BASE_IMAGE = "longhaul/base:trixie"
 RUN_S = 120
+BUILD_S = 900
 
 
 @dataclass(frozen=True)
@@ -88,3 +92,34 @@ class Job:
     def arguments(self) -> list[str]:
         mounts = ["-v", f"{self.folder}/data:/data:ro", "-v", f"{self.folder}/output:/output"]
         return ["--rm", "--name", self.name, "--network", "host", *mounts, *self.options, self.image]
+
+
+def find_engine() -> Engine:
+    """The first docker command that reaches an engine; raises RuntimeError saying what to do."""
+    candidates = [shutil.which("docker"), str(ROOT / ".local/bin/docker"), "/usr/bin/docker"]
+    said = "there is no docker command"
+    for program in dict.fromkeys(filter(None, candidates)):
+        if not Path(program).exists():
+            continue
+        found = Engine(program)
+        asked = found("version", "--format", "{{.Server.Version}}", check=False)
+        if asked.returncode == 0:
+            return found
+        said = asked.stderr.strip().splitlines()[-1] if asked.stderr.strip() else said
+    raise RuntimeError(f"a Docker engine is needed (`make setup`, then `. .local/env.sh`): {said}")
+
+
+def build_image(engine: Engine) -> str:
+    """Build the heavy runner's image, on the local base image if there is one; gives its tag."""
+    known = engine("image", "inspect", BASE_IMAGE, check=False).returncode == 0
+    base = ["--build-arg", f"BASE_IMAGE={BASE_IMAGE}"] if known else []
+    context = ROOT / "workloads"
+    dockerfile = str(context / "heavy_runner" / "Dockerfile")
+    said = ""
+    for program in dict.fromkeys([engine.program, "/usr/bin/docker"]):
+        build = ["build", "--network", "host", *base, "-f", dockerfile, "-t", TAG, str(context)]
+        done = Engine(program)(*build, timeout=BUILD_S, check=False)
+        if done.returncode == 0:
+            return TAG
+        said = done.stderr[-2_000:]
+    raise RuntimeError(f"the image of the heavy runner cannot be built: {said}")
