@@ -1,5 +1,6 @@
 """The objects of the local cloud: what a write, a metadata change and a delete do, whichever API asked for it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -79,15 +80,29 @@ class Storage:
             self.check_retention(bucket, existing)
         return bucket
 
-    def commit(self, target: Target, content: Content, *, parts: int | None = None) -> Record:
-        """Makes finished bytes the live object, or drops them and raises what forbids it."""
+    def commit(
+        self,
+        target: Target,
+        content: Content,
+        *,
+        parts: int | None = None,
+        also: Callable[[Record], None] | None = None,
+    ) -> Record:
+        """Makes finished bytes the live object, or drops them and raises what forbids it.
+
+        `also` writes further documents in the same transaction. What was replaced is removed only after it: were the process
+        to die in between, the old object would still be named.
+        """
         try:
             bucket = self.check_write(target)
             made = records.record(
                 bucket, target.name, target.given, content,
                 generation=self.catalogue.next_generation(), now=self.catalogue.now(), parts=parts,
             )  # fmt: skip
-            freed = self.catalogue.put(made, versioned=versioned(bucket))
+            with self.catalogue.store.transaction():
+                freed = self.catalogue.put(made, versioned=versioned(bucket))
+                if also is not None:
+                    also(made)
         except BaseException:
             self.blobs.drop([content.blob])
             raise

@@ -154,7 +154,7 @@ class Sessions:
                 await self._writers.pop(upload_id).close()
 
     def finished(self, upload_id: str, session: Session, record: dict[str, Any]) -> None:
-        """Keeps the answer for a client that asks again. Without awaiting after the commit it belongs to."""
+        """Keeps the answer for a client that asks again; part of the transaction that makes the object."""
         self._store.put(KIND, upload_id, {**session, "state": "done", "record": record, "given": {}})
 
     def take(self, upload_id: str) -> Writer:

@@ -202,9 +202,11 @@ class Uploads:
         content = await self._sessions.take(upload_id).finish()
         try:
             self._verify({**session["claimed"], **records.claimed_hashes(ask.request.headers, {})}, content)
-            with self._storage.cloud.store.transaction():
-                record = self._storage.commit(self._sessions.target(session), content)
-                self._sessions.finished(upload_id, session, record)
+            record = self._storage.commit(
+                self._sessions.target(session),
+                content,
+                also=lambda record: self._sessions.finished(upload_id, session, record),
+            )
         except ApiError:
             await self._sessions.drop(upload_id)
             raise

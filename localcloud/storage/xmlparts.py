@@ -139,8 +139,11 @@ class MultipartUploads:
         finally:
             for fd in fds:
                 os.close(fd)
-        record = self._storage.commit(target, content, parts=len(chosen))
-        self._forget(upload_id)
+        spent: list[str] = []
+        record = self._storage.commit(
+            target, content, parts=len(chosen), also=lambda record: spent.extend(self._take_out(upload_id))
+        )
+        self._storage.blobs.drop(spent)
         place = f"{ask.base}/{bucket}/{name}"
         etag = f'"{records.xml_etag(record)}"'
         answer = _xml(
@@ -178,11 +181,16 @@ class MultipartUploads:
 
     def _forget(self, upload_id: str) -> None:
         with self._store.transaction():
-            parts = self._parts(upload_id)
-            self._store.delete(UPLOAD, upload_id)
-            for number, _ in parts:
-                self._store.delete(PART, f"{upload_id}/{number:05d}")
-        self._storage.blobs.drop(part["blob"] for _, part in parts)
+            blobs = self._take_out(upload_id)
+        self._storage.blobs.drop(blobs)
+
+    def _take_out(self, upload_id: str) -> list[str]:
+        """Deletes the documents of an upload. Returns its blobs, to be dropped once that is certain."""
+        parts = self._parts(upload_id)
+        self._store.delete(UPLOAD, upload_id)
+        for number, _ in parts:
+            self._store.delete(PART, f"{upload_id}/{number:05d}")
+        return [part["blob"] for _, part in parts]
 
     def blobs(self) -> set[str]:
         return {part["blob"] for _, part in self._store.list(PART)}

@@ -173,6 +173,29 @@ def test_uploads_nobody_finished_end_after_a_week(lab: Lab) -> None:
     assert not [path for path in (lab.cloud.settings.state / "storage").rglob("*") if path.is_file()]
 
 
+def test_what_a_failed_write_would_have_replaced_is_still_there(lab: Lab) -> None:
+    def fail(record: dict[str, Any]) -> None:
+        raise RuntimeError("no further document")
+
+    async def run() -> None:
+        lab.bucket()
+        await lab.put("a")
+        before = lab.storage.catalogue.live("lab", "a")
+        writer = lab.storage.blobs.create()
+        await writer.write(b"new")
+        content = await writer.finish()
+        with pytest.raises(RuntimeError):
+            lab.storage.commit(Target(bucket="lab", name="a", principal=OWNER), content, also=fail)
+        assert lab.storage.catalogue.live("lab", "a") == before
+
+    asyncio.run(run())
+    lab.storage.blobs.close()
+    record = lab.storage.catalogue.live("lab", "a")
+    assert record is not None
+    assert lab.storage.blobs.path(record["blob"]).read_bytes() == b"x"
+    assert len([path for path in (lab.cloud.settings.state / "storage").rglob("*") if path.is_file()]) == 1
+
+
 def test_files_that_no_object_names_go_at_the_next_start(lab: Lab) -> None:
     async def run() -> None:
         lab.bucket()
