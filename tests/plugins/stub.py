@@ -14,7 +14,9 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 Body = dict[str, Any]
-STRIPPED = re.compile(r"^/(run/v2|storage/v1|iam/v1|crm/v1|su/v1|ar/v1|v1|upload/storage/v1)/")
+STRIPPED = re.compile(
+    r"^/(upload/storage/v1|bigquery/v2|monitoring/v3|(run|log)/v2|(storage|iam|crm|su|ar|wf|cs|sm|billing)/v1)/"
+)
 STATE = ("resources", "policies", "enabled", "calls", "bodies", "faults", "operations", "operation_error")
 IMPLIED = ("alt", "prettyPrint")
 
@@ -67,6 +69,13 @@ class Stub:
             "resourceManager": "crm/v1",
             "serviceUsage": "su/v1",
             "artifactRegistry": "ar/v1",
+            "workflows": "wf/v1",
+            "cloudScheduler": "cs/v1",
+            "secretManager": "sm/v1",
+            "bigQuery": "bigquery/v2",
+            "monitoring": "monitoring",
+            "logging": "log/v2",
+            "cloudBilling": "billing/v1",
         }
         return {f"{name}CustomEndpoint": f"{self.url}/{path}/" for name, path in services.items()}
 
@@ -102,14 +111,14 @@ class Stub:
         return self._existing(method, path, body)
 
     def _existing(self, method: str, path: str, body: Any) -> tuple[int, Body]:
-        found = self.resources.get(path)
+        found = self.resources.get(path.removesuffix(":access"))
         if found is None:
             return 404, {"error": {"code": 404, "message": f"Resource '{path}' was not found", "status": "NOT_FOUND"}}
         if method == "GET":
             return 200, found
         if method == "DELETE":
             del self.resources[path]
-            return 200, self._operation(path) if "/jobs/" in path or "/repositories/" in path else {}
+            return 200, self._operation(path) if self._slow(path, found) else {}
         if "serviceAccount" in body:
             body = {key: value for key, value in body["serviceAccount"].items() if key != "etag"}
         if path.startswith("b/"):
@@ -117,10 +126,12 @@ class Stub:
             self.resources[path] = {key: value for key, value in merged.items() if value is not None}
             return 200, self.resources[path]
         self.resources[path] = {**found, **self._filled(path, body)}
-        return 200, self._operation(path) if "/jobs/" in path else self.resources[path]
+        slow = self._slow(path, found) and "/repositories/" not in path
+        return 200, self._operation(path) if slow else self.resources[path]
 
     def _create(self, path: str, query: dict[str, str], body: Body) -> tuple[int, Body]:
         own = next((value for key, value in query.items() if key.lower().endswith("id")), "")
+        own = own or self._named(path, body)
         if path.endswith("/serviceAccounts"):
             email = f"{body['accountId']}@{path.split('/')[1]}.iam.gserviceaccount.com"
             body = {**body["serviceAccount"], "email": email, "uniqueId": "1234", "projectId": path.split("/")[1]}
@@ -133,11 +144,21 @@ class Stub:
                 "error": {"code": 409, "message": f"Resource '{own}' already exists.", "status": "ALREADY_EXISTS"}
             }
         self.resources[name] = self._filled(name, body)
-        return 200, self._operation(name) if own in query.values() else self.resources[name]
+        return 200, self._operation(name) if self._slow(name, body) else self.resources[name]
+
+    def _slow(self, path: str, body: Body) -> bool:
+        return "/repositories/" in path or "/workflows/" in path or "template" in body
+
+    def _named(self, path: str, body: Body) -> str:
+        for key in ("datasetReference", "tableReference"):
+            if key in body:
+                return str(body[key][f"{key.removesuffix('Reference')}Id"])
+        made = "1" if path.endswith(("alertPolicies", "notificationChannels")) else ""
+        return made or str(body.get("name", "")).rsplit("/", 1)[-1]
 
     def _filled(self, name: str, body: Body) -> Body:
         filled: Body = {**body, "name": name, "etag": "e1", "createTime": "2026-01-01T00:00:00Z"}
-        if "/jobs/" in name:
+        if "/jobs/" in name and "template" in body:
             filled |= {
                 "uid": "u",
                 "generation": "1",
@@ -150,6 +171,8 @@ class Stub:
             template.setdefault("executionEnvironment", "EXECUTION_ENVIRONMENT_GEN2")
             for container in template.get("containers", []):
                 container["env"] = list(reversed(container.get("env", [])))
+        if "/metrics/" in name:
+            filled["name"] = name.rsplit("/", 1)[-1]
         if name.startswith("b/"):
             filled |= {"name": name[2:], "location": body["location"].upper(), "projectNumber": "1"}
             filled["softDeletePolicy"] = {"retentionDurationSeconds": "604800"}
@@ -176,8 +199,16 @@ class Stub:
             return 200, self.policies.get(target, {"etag": "p0", "version": 1})
         if verb in ("setIamPolicy", "iam"):
             return self._set_policy(target, body if verb == "iam" else body["policy"])
+        if verb == "addVersion":
+            name = f"{target}/versions/1"
+            self.resources[name] = {"name": name, "state": "ENABLED", **body}
+            return 200, self.resources[name]
+        if target in self.resources:
+            states = {"enable": "ENABLED", "disable": "DISABLED", "pause": "PAUSED", "destroy": "DESTROYED"}
+            self.resources[target]["state"] = states.get(verb, "ENABLED")
+            return 200, self.resources[target]
         if verb in ("enable", "batchEnable"):
-            self.enabled |= set(body.get("serviceIds") or [target.rsplit("/", 1)[-1]])
+            self.enabled |= set((body or {}).get("serviceIds") or [target.rsplit("/", 1)[-1]])
         if verb == "disable":
             self.enabled.discard(target.rsplit("/", 1)[-1])
         return 200, self._operation("")

@@ -49,7 +49,8 @@ def _encode(field: Field, value: Any, create: bool) -> Any:
         return {"fields": _with_policy_tags(json.loads(value))}
     if field.block and field.type == "obj":
         inner = to_api(field.fields, value, create=create)
-        return inner if inner or field.empty else None
+        block = inner if inner or field.empty else None
+        return [block] if field.codec == "one" and block is not None else block
     if field.block:
         return [to_api(field.fields, item, create=create) for item in value] or None
     if value in ("", 0, [], {}) and not field.keep:  # False == 0

@@ -213,11 +213,12 @@ class GcpPlugin(Plugin):
 
     def _plan(self, row: Row, fields: Mapping[str, schema.Field], news: Plain, olds: Plain) -> Plan:
         rest = self._configured()
-        planned = plan(fields, news, olds)
-        values = with_defaults(row, planned.values, rest.settings.project, rest.settings.region)
+        settings = rest.settings
+        planned = plan(fields, with_defaults(row, news, settings.project, settings.region), olds)
+        values = with_defaults(row, planned.values, settings.project, settings.region)
         changes = list(planned.changes)
         if row.labels:
-            wanted = labels.wanted_labels(news, olds, rest.settings.default_labels, rest.settings.mark)
+            wanted = labels.wanted_labels(news, olds, settings.default_labels, settings.mark)
             changes += labels.plan_labels(values, olds, wanted)
         if row.annotations:
             wanted = news.get("annotations") or {}
