@@ -112,12 +112,14 @@ class Lab:
         """Return what the local cloud labels its containers with."""
         return hashlib.sha256(str(self.cloud.state.resolve()).encode()).hexdigest()[:10]
 
-    def start_by_hand(self, run_id: str, table: Path, script: Path) -> str:
+    def start_by_hand(self, run_id: str, table: Path, script: Path, *, lose_table: bool = False) -> str:
         """Start a run as `gcloud run jobs execute` does, without an index, and return the execution's name."""
         outputs = self.outputs()
         target = targets.from_outputs(outputs)
         request = Request(data=table, script=script)
         for name, path in request.files(run_id):
+            if path == table and lose_table:
+                continue
             target.store.upload(name, path, lambda _bytes: None)
         document = json.dumps(request.document(run_id, target.store.uri, None))
         target.store.write(request_object(run_id), document.encode())

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from system_support import Lab, until
 
-from ops import targets
-
 IAM_TYPES = ("IAMMember", "IamMember")
 
 
@@ -124,13 +122,17 @@ def no_output(lab: Lab, scripts: Path, run_id: str) -> None:
 
 
 def no_list(lab: Lab, scripts: Path, run_id: str) -> None:
-    """Without it the container cannot tell an index that is not there from one it may not read."""
-    execution = lab.start_by_hand(run_id, scripts / "table.csv", scripts / "well.py")
+    """Without it the container cannot tell a table that is not there from one it may not read."""
+    error = without_table(lab, scripts, run_id)
+    assert error["code"] != "input_missing"
+    assert "storage.objects." in error["message"] + str(error.get("details"))
+
+
+def without_table(lab: Lab, scripts: Path, run_id: str) -> dict[str, Any]:
+    execution = lab.start_by_hand(run_id, scripts / "table.csv", scripts / "well.py", lose_table=True)
     done = until(lambda: (e := lab.rest("run", "GET", f"/v2/{execution}")).get("completionTime") and e)
-    assert done.get("failedCount") == 1
-    target = targets.from_outputs(lab.outputs())
-    said = [line.message for line in target.platform.logs({"execution": execution})]
-    assert any("storage.objects." in line for line in said), said
+    assert done["failedCount"] == 1
+    return lab.object(run_id, "error.json")
 
 
 CHECKS: dict[str, Check] = {
@@ -159,3 +161,4 @@ def test_without_the_grant_what_it_serves_breaks(lab: Lab, scripts: Path, name: 
 def test_with_all_grants_the_run_works(lab: Lab, scripts: Path) -> None:
     done = run(lab, scripts, "all-grants")
     assert done.returncode == 0, done.stderr
+    assert without_table(lab, scripts, "lost-table")["code"] == "input_missing"
