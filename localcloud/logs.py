@@ -8,7 +8,8 @@ import sqlite3
 from typing import Any
 
 from localcloud.clock import Clock
-from localcloud.log_filter import Bounds, Filter
+from localcloud.log_filter import Filter
+from localcloud.log_match import Bounds
 from localcloud.store import Store
 from localcloud.times import nanoseconds
 

@@ -1,10 +1,7 @@
 """The HTTP side of an API: routes from the discovery document, checks, identity, faults, errors in Google's form."""
 
-import asyncio
-import gzip
 import json
 import logging
-import socket
 import time
 import uuid
 import zlib
@@ -13,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl
 
-import uvicorn
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -22,6 +18,7 @@ from localcloud import errors, masks
 from localcloud.discovery import Discovery, Method
 from localcloud.errors import ApiError
 from localcloud.identity import Principal, caller
+from localcloud.listener import Listener as Listener
 
 if TYPE_CHECKING:
     from localcloud.cloud import Cloud
@@ -29,9 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("localcloud.http")
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """Of a JSON body; what streams bytes reads the request itself."""
-
-MAX_CONNECTIONS = 1024
-"""Of one port; more are answered 503."""
 
 
 class Service(Protocol):
@@ -267,54 +261,3 @@ async def read_json(request: Request) -> Any:
         return json.loads(body)
     except ValueError as error:
         raise errors.invalid(f"Invalid JSON payload received. {error}") from None
-
-
-def compress(data: bytes) -> bytes:
-    return gzip.compress(data, 5)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket on loopback. Raises OSError with the port named."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise OSError(error.errno, f"port {port} of {host} cannot be used: {error.strerror}") from None
-    listener.set_inheritable(False)
-    return listener
-
-
-class _Server(uvicorn.Server):
-    def install_signal_handlers(self) -> None:
-        """The daemon owns the signals."""
-
-
-class Listener:
-    """A Service: one ASGI application on one loopback port. `port` is the real one once made."""
-
-    def __init__(self, app: Any, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._socket = bind(host, port)
-        self.host = host
-        self.port: int = self._socket.getsockname()[1]
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", loop="none", http="httptools", ws="none",
-            timeout_keep_alive=75, backlog=1024, timeout_graceful_shutdown=2,
-            limit_concurrency=MAX_CONNECTIONS, server_header=False, date_header=True,
-        )  # fmt: skip
-        config.load()
-        self._server = _Server(config)
-        self._server.lifespan = config.lifespan_class(config)
-        self._loop: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        await self._server.startup(sockets=[self._socket])
-        self._loop = asyncio.create_task(self._server.main_loop(), name=f"listener-{self.port}")
-
-    async def stop(self) -> None:
-        self._server.should_exit = True
-        if self._loop is not None:
-            await self._loop
-            await self._server.shutdown(sockets=[self._socket])
-        self._socket.close()

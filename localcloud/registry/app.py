@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
-from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
@@ -14,6 +13,7 @@ from localcloud.cloud import Cloud
 from localcloud.errors import ApiError
 from localcloud.identity import Principal, caller
 from localcloud.registry import names
+from localcloud.registry.answers import accepted, created, listing, parse, progress, range_start
 from localcloud.registry.blobs import DigestMismatch, OutOfOrder, Upload
 from localcloud.registry.images import INDEX_TYPES, Images
 from localcloud.registry.names import Image
@@ -121,13 +121,13 @@ class Registry:
     async def start_upload(self, request: Request, image: Image, _: str) -> Response:
         digest, origin = request.query_params.get("mount", ""), request.query_params.get("from", "")
         if digest and self._mount(request, image, digest, origin):
-            return _created(f"/v2/{image.name}/blobs/{digest}", digest)
+            return created(f"/v2/{image.name}/blobs/{digest}", digest)
         upload = self._images.blobs.start(image.name)
         whole = request.query_params.get("digest", "")
         if whole:
             await self._images.blobs.append(upload, request.stream())
             return await self._finish(image, upload, whole)
-        return _accepted(upload)
+        return accepted(upload)
 
     def _mount(self, request: Request, image: Image, digest: str, origin: str) -> bool:
         source = names.resolve(self._cloud, origin, request.headers.get("host", "")) if origin else None
@@ -140,20 +140,20 @@ class Registry:
         return True
 
     async def upload_status(self, request: Request, image: Image, upload_id: str) -> Response:
-        response = _accepted(await self._upload(image, upload_id))
+        response = accepted(await self._upload(image, upload_id))
         response.status_code = 204
         return response
 
     async def append(self, request: Request, image: Image, upload_id: str) -> Response:
         upload = await self._upload(image, upload_id)
         await self._append(request, upload)
-        return _accepted(upload)
+        return accepted(upload)
 
     async def _append(self, request: Request, upload: Upload) -> None:
         try:
-            await self._images.blobs.append(upload, request.stream(), _range_start(request))
+            await self._images.blobs.append(upload, request.stream(), range_start(request))
         except OutOfOrder as error:
-            raise RegistryError(416, "BLOB_UPLOAD_INVALID", str(error), headers=_progress(upload)) from None
+            raise RegistryError(416, "BLOB_UPLOAD_INVALID", str(error), headers=progress(upload)) from None
 
     async def finish_upload(self, request: Request, image: Image, upload_id: str) -> Response:
         upload = await self._upload(image, upload_id)
@@ -165,7 +165,7 @@ class Registry:
             await self._images.blobs.finish(upload, digest, lambda: self._images.link(image.name, digest))
         except DigestMismatch as error:
             raise RegistryError(400, "DIGEST_INVALID", str(error)) from None
-        return _created(f"/v2/{image.name}/blobs/{digest}", digest)
+        return created(f"/v2/{image.name}/blobs/{digest}", digest)
 
     async def cancel_upload(self, request: Request, image: Image, upload_id: str) -> Response:
         self._images.blobs.cancel(await self._upload(image, upload_id))
@@ -195,13 +195,13 @@ class Registry:
             raise RegistryError(400, "DIGEST_INVALID", f"digest must be {digest}, got {reference}.")
         if tag and not names.TAG.match(tag):
             raise RegistryError(400, "TAG_INVALID", f"tag must have up to 128 letters, digits, _ . or -, got {tag}.")
-        manifest, media_type = _parse(data, request.headers.get("content-type", ""))
+        manifest, media_type = parse(data, request.headers.get("content-type", ""))
         self._check_immutable(image, tag, digest)
         if missing := self._images.missing(image.name, manifest):
             code = "MANIFEST_UNKNOWN" if media_type in INDEX_TYPES else "MANIFEST_BLOB_UNKNOWN"
             raise RegistryError(404, code, f"{image.name} lacks {', '.join(missing)}.")
         await self._images.put_manifest(image.name, digest, data, media_type, tag)
-        response = _created(f"/v2/{image.name}/manifests/{digest}", digest)
+        response = created(f"/v2/{image.name}/manifests/{digest}", digest)
         if subject := manifest.get("subject", {}).get("digest"):
             response.headers["oci-subject"] = subject
         return response
@@ -227,7 +227,7 @@ class Registry:
         tags = sorted(self._images.tags(image.name))
         if not tags and not self._images.manifests(f"{image.name}@"):
             raise RegistryError(404, "NAME_UNKNOWN", f"{image.name} has no images.")
-        return _listing(request, f"/v2/{image.name}/tags/list", {"name": image.name}, "tags", tags)
+        return listing(request, f"/v2/{image.name}/tags/list", {"name": image.name}, "tags", tags)
 
     async def referrers(self, request: Request, image: Image, digest: str) -> Response:
         listed = [
@@ -248,57 +248,12 @@ class Registry:
     def _catalog(self, request: Request, principal: Principal) -> Response:
         found = sorted({name for name, _, _ in self._images.manifests("")})
         readable = [name for name in found if self._readable(principal, name)]
-        return _listing(request, "/v2/_catalog", {}, "repositories", readable)
+        return listing(request, "/v2/_catalog", {}, "repositories", readable)
 
     def _readable(self, principal: Principal, name: str) -> bool:
         image = names.resolve(self._cloud, name)
         permission = "artifactregistry.repositories.downloadArtifacts"
         return image is not None and self._cloud.iam.allowed(principal, permission, image.repository)
-
-
-def _parse(data: bytes, content_type: str) -> tuple[dict[str, Any], str]:
-    try:
-        manifest = json.loads(data)
-    except ValueError as error:
-        raise RegistryError(400, "MANIFEST_INVALID", f"The manifest is not JSON: {error}.") from None
-    if not isinstance(manifest, dict) or manifest.get("schemaVersion") != 2:
-        raise RegistryError(400, "MANIFEST_INVALID", "The manifest must have schemaVersion 2.")
-    media_type = content_type.partition(";")[0] or manifest.get("mediaType", "")
-    if manifest.get("mediaType", media_type) != media_type:
-        raise RegistryError(400, "MANIFEST_INVALID", f"mediaType must be the Content-Type, {media_type}.")
-    return manifest, media_type
-
-
-def _range_start(request: Request) -> int | None:
-    found = re.match(r"^(?:bytes )?(\d+)-\d+", request.headers.get("content-range", ""))
-    return int(found.group(1)) if found else None
-
-
-def _progress(upload: Upload) -> dict[str, str]:
-    return {
-        "location": f"/v2/{upload.name}/blobs/uploads/{upload.id}",
-        "range": f"0-{max(upload.size - 1, 0)}",
-        "docker-upload-uuid": upload.id,
-    }
-
-
-def _accepted(upload: Upload) -> Response:
-    return Response(status_code=202, headers=_progress(upload))
-
-
-def _created(location: str, digest: str) -> Response:
-    return Response(status_code=201, headers={"location": location, "docker-content-digest": digest})
-
-
-def _listing(request: Request, path: str, head: dict[str, str], key: str, items: list[str]) -> Response:
-    last, number = request.query_params.get("last", ""), request.query_params.get("n", "")
-    rest = [item for item in items if item > last]
-    size = int(number) if number.isdigit() else len(rest)
-    page = rest[:size]
-    response = JsonResponse({**head, key: page})
-    if page and len(rest) > size:
-        response.headers["link"] = f'<{path}?n={size}&last={page[-1]}>; rel="next"'
-    return response
 
 
 def app(cloud: Cloud) -> Registry:
