@@ -12,6 +12,9 @@ from ops.targets import Target
 from workloads.common.contract import ExitCode, RunState
 from workloads.heavy_runner.contract import ERROR, METRICS, ErrorCode, ErrorReport
 
+DEFAULT_CPU, DEFAULT_MEMORY_GIB = 8.0, 32.0
+"""Shape of the default job: what a sandboxed run is compared with."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
@@ -49,17 +52,15 @@ def seconds_of(run: Run) -> float:
     return max((moment(status.ended_at or status.heartbeat_at) - moment(status.started_at)).total_seconds(), 0.0)
 
 
-def cost_of(run: Run, prices: Prices, *, cpu: float, memory_gib: float) -> float:
-    """Return the list price of a run on a job of that shape, US dollars."""
-    return prices.job_usd(cpu=cpu, memory_gib=memory_gib, seconds=seconds_of(run))
-
-
 def result_of(run: Run, target: Target, folder: Path, files: list[Path], prices: Prices) -> Result:
     """Put together what the downloaded `files` below `folder` and the status say."""
     status, state = run.status, run.status.state if run.status else run.index.state
     if run.index.state == RunState.CANCELLED:
         state = RunState.CANCELLED
     error = _document(folder / ERROR)
+    # the sandbox itself costs nothing; what is told is the price of the same time on the default job
+    held = (target.cpu, target.memory_gib)
+    cpu, memory_gib = (DEFAULT_CPU, DEFAULT_MEMORY_GIB) if target.place == Place.SANDBOX else held
     return Result(
         run_id=run.run_id,
         state=str(state),
@@ -67,20 +68,13 @@ def result_of(run: Run, target: Target, folder: Path, files: list[Path], prices:
         seconds=round(seconds_of(run), 1),
         peak_memory_mib=status.peak_memory_mib if status else 0,
         memory_limit_mib=status.memory_limit_mib if status else 0,
-        cost_usd=round(cost_of(run, prices, **_shape(target)), 6),
+        cost_usd=round(prices.job_usd(cpu=cpu, memory_gib=memory_gib, seconds=seconds_of(run)), 6),
         output_uri=run.index.output_uri,
         folder=str(folder),
         files=sorted(str(path.relative_to(folder.resolve())) for path in files),
         metrics=_document(folder / METRICS),
         error=asdict(ErrorReport(**_known(error))) if error else None,
     )
-
-
-def _shape(target: Target) -> dict[str, float]:
-    # the sandbox itself costs nothing; what is told is the price of the same time on the default job
-    if target.place == Place.SANDBOX:
-        return {"cpu": 8, "memory_gib": 32}
-    return {"cpu": target.cpu, "memory_gib": target.memory_gib}
 
 
 def _document(path: Path) -> dict[str, Any] | None:

@@ -28,7 +28,10 @@ def register(app: typer.Typer) -> None:
     app.command("cancel")(cancel)
     app.command("reap")(reap)
     app.command("fetch", epilog="\b\nExamples:\n  longhaul fetch RUN --out results")(fetch)
-    app.command("cost", epilog="\b\nExamples:\n  longhaul cost RUN\n  longhaul cost RUN --cpu 4 --memory-gib 16")(cost)
+    app.command(
+        "cost",
+        epilog="\b\nExamples:\n  longhaul cost RUN\n  longhaul cost --stack dev\n  longhaul cost RUN --cpu 4 --memory-gib 16",
+    )(cost)
 
 
 def _find(app: App, stack: str, run_id: str) -> "tuple[Places, Run]":
@@ -255,34 +258,37 @@ def fetch(
 
 def cost(
     context: typer.Context,
-    run_id: RunArgument,
+    run_id: Annotated[str, typer.Argument(metavar="[RUN]", help="Run id. Default: the stack as a whole.")] = "",
     cpu: Annotated[float | None, typer.Option(help="What if it had run on so many vCPU.")] = None,
     memory_gib: Annotated[float | None, typer.Option(help="What if it had run on so many GiB.")] = None,
     price_file: Annotated[Path | None, typer.Option("--prices", help="YAML file with prices of your own.")] = None,
     as_json: JsonOption = False,
     stack: StackOption = DEFAULT_STACK,
 ) -> None:
-    """Say what a run costs at list price, with the formula. An estimate: no free tier, no discount, no storage."""
-    from ops import prices
-    from ops.progress import usd
-    from ops.results import seconds_of
-    from ops.router import Place
+    """Say what a run, or what a stack's runs, cost at list price, with the formula.
 
-    app = app_of(context)
-    places, run = _find(app, stack, run_id)
-    target = places.target_of(run)
-    shape = (8.0, 32.0) if target.place == Place.SANDBOX else (target.cpu, target.memory_gib)
-    cpu, memory_gib = cpu or shape[0], memory_gib or shape[1]
-    table, seconds = prices.load(price_file), seconds_of(run)
-    now = table.job_usd(cpu=cpu, memory_gib=memory_gib, seconds=seconds)
-    delayed = table.job_usd(cpu=cpu, memory_gib=memory_gib, seconds=seconds, delayed=True)
-    if as_json:
-        document = {"run_id": run.run_id, "usd": now, "usd_delayed": delayed, "seconds": seconds, "cpu": cpu}
-        app.print_json({**document, "memory_gib": memory_gib, "place": target.place, "prices_of": prices.AS_OF})
+    An estimate: no free tier, no discount, no storage, no network.
+    """
+    from ops import costs, prices
+    from ops.places import Places
+    from ops.runs import recent
+    from workloads.heavy_runner.contract import SYSTEM
+
+    app, table = app_of(context), prices.load(price_file)
+    if run_id:
+        places, run = _find(app, stack, run_id)
+        cost_of_run = costs.of_run(run, places.target_of(run), table, cpu, memory_gib)
+        _print_cost(app, cost_of_run.document(), cost_of_run.lines(table), as_json=as_json)
         return
-    cpu_usd, memory_usd = table.table["run_job_cpu"].usd, table.table["run_job_memory"].usd
-    billed = max(seconds, prices.MINIMUM_S) if seconds else 0
-    formula = f"({cpu:g} vCPU x ${cpu_usd:.7f} + {memory_gib:g} GiB x ${memory_usd:.7f}) x {billed:,.1f} s"
-    where = "ran in the sandbox for nothing; as a job " if target.place == Place.SANDBOX else ""
-    app.tell(f"{run.run_id} {where}{usd(now)} = {formula}")
-    app.tell(f"delayed execution {usd(delayed)}; list prices of {prices.AS_OF}, {prices.RUN_PRICING}")
+    places = Places(app.project, stack)
+    jobs = [run for run in recent(places.stores, SYSTEM, 1_000) if run.store is places.job.store]
+    whole = costs.of_stack(places.job, jobs, table)
+    _print_cost(app, whole, costs.stack_lines(whole), as_json=as_json)
+
+
+def _print_cost(app: App, document: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
+    if as_json:
+        app.print_json(document)
+        return
+    for line in lines:
+        app.tell(line)
