@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from workloads.common.contract import HEARTBEAT_INTERVAL_S, LOST_AFTER_INTERVALS, RunState
 from workloads.common.logs import Log, rfc3339
-from workloads.common.storage import NoSpace, NotFound, PreconditionFailed, Storage, StorageError, is_bucket
+from workloads.common.storage import (
+    NoSpace,
+    NotFound,
+    PreconditionFailed,
+    Storage,
+    StorageError,
+    Unavailable,
+    is_bucket,
+)
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -84,6 +92,7 @@ class Ledger(Generic[S]):
         self._interval_s = interval_s
         self._stale = stale
         self._generation = 0
+        self._unsure = b""
         self._lock = threading.Lock()
         self._fields = threading.Lock()
         self._ended = threading.Event()
@@ -178,9 +187,20 @@ class Ledger(Generic[S]):
 
     def _write(self, *, if_generation: int | None) -> None:
         self.set(heartbeat_at=rfc3339(self._now()))
-        self._generation = self._storage.at(self._uri).write(
-            self._uri, self._status.to_json(), if_generation=if_generation
-        )
+        data = self._status.to_json()
+        store = self._storage.at(self._uri)
+        try:
+            self._generation = store.write(self._uri, data, if_generation=if_generation)
+        except Unavailable:
+            self._unsure = data
+            raise
+        except PreconditionFailed:
+            # A write that was never answered may have happened: then what is there is our own.
+            found, blob = self._storage.read_small(self._uri, MAX_STATUS_BYTES)
+            if found != self._unsure:
+                raise
+            self._generation = store.write(self._uri, data, if_generation=blob.generation)
+        self._unsure = b""
 
     def _beat(self) -> None:
         while not self._ended.wait(self._interval_s):

@@ -5,11 +5,12 @@ import shutil
 from typing import TYPE_CHECKING
 
 from workloads.common.contract import RUN_METADATA, ExitCode, RunState
+from workloads.common.ledger import ClaimLost
 from workloads.common.logs import rfc3339
 from workloads.common.storage import StorageError
 from workloads.heavy_runner import record
-from workloads.heavy_runner.contract import EXECUTION_LOG, ErrorReport
-from workloads.heavy_runner.failure import ClaimLost, RunFailure, from_output
+from workloads.heavy_runner.contract import ERROR, EXECUTION_LOG, ErrorReport, Phase
+from workloads.heavy_runner.failure import RunFailure, from_output
 
 if TYPE_CHECKING:
     from workloads.heavy_runner.run import HeavyRun
@@ -26,14 +27,16 @@ def conclude(run: "HeavyRun", state: RunState, message: str, failure: RunFailure
         if failure is None:
             return conclude(run, RunState.FAILED, late.message, late)
         run.log.error(late.message)
-    report = _report(run, failure) if failure else None
-    run.ledger.set(
-        message=message,
-        error_code=failure.code if failure else "",
-        script_exit_code=run.outcome.exit_code if run.outcome else None,
-    )
     try:
-        run.ledger.finish(state, report, make_room=lambda: _make_room(run))
+        run.ledger.finish(
+            state,
+            beside={run.output_uri + ERROR: _report(run, failure).to_json()} if failure else None,
+            make_room=lambda: _make_room(run),
+            phase=Phase.DONE,
+            message=message,
+            error_code=failure.code if failure else "",
+            script_exit_code=run.outcome.exit_code if run.outcome else None,
+        )
     except ClaimLost as lost:
         run.log.error(f"nothing is written about this run: {lost}")
         return ExitCode.BAD_REQUEST

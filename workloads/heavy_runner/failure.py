@@ -17,10 +17,6 @@ class RunFailure(Exception):
         self.details: Mapping[str, object] = details
 
 
-class ClaimLost(Exception):
-    """Somebody else holds the run or has ended it; nothing more may be written about it."""
-
-
 def from_input(error: storage.StorageError, what: str) -> RunFailure:
     """A failure to read `what`, such as 'the dataset'."""
     match error:

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from workloads.common import run_index
+from workloads.common.background import interruptible
 from workloads.common.contract import ExitCode, RunStart, RunState, Task
+from workloads.common.ledger import ClaimLost, Ledger
 from workloads.common.logs import Log, rfc3339, utc_now
 from workloads.common.memory import MIB, Memory, cpu_count
 from workloads.common.storage import Blob, Interrupted, Stop, Storage, StorageError, Transfer
 from workloads.heavy_runner import ending, outputs, script, staging
-from workloads.heavy_runner.background import interruptible
 from workloads.heavy_runner.capture import Capture
 from workloads.heavy_runner.contract import (
+    ERROR,
     SCRIPT_NAME,
+    STATUS,
     SYSTEM,
     ErrorCode,
     HeavyRunnerEnv,
@@ -27,7 +30,6 @@ from workloads.heavy_runner.contract import (
     attempt_folder,
 )
 from workloads.heavy_runner.failure import (
-    ClaimLost,
     RunFailure,
     from_output,
     internal,
@@ -36,7 +38,6 @@ from workloads.heavy_runner.failure import (
 )
 from workloads.heavy_runner.process import LaunchError, Outcome, Sandbox, ScriptProcess
 from workloads.heavy_runner.request import MAX_REQUEST_BYTES, Ping, Request, default_output, parse
-from workloads.heavy_runner.state import Ledger
 
 STAGING_GRACE_S = 1.0
 UPLOAD_GRACE_S = 4.0
@@ -94,7 +95,7 @@ class HeavyRun:
         self.uploaded: dict[str, int] = {}
         self.timings: dict[str, float] = {}
         self.read_checked = False
-        self.ledger: Ledger | None = None
+        self.ledger: Ledger[Status] | None = None
         self._process: ScriptProcess | None = None
         self._transfer = Transfer(stop)
         self._peak_before = 0
@@ -189,7 +190,7 @@ class HeavyRun:
                 raise from_output(error, "the run index") from error
         self._open_ledger()
 
-    def _open_ledger(self) -> Ledger:
+    def _open_ledger(self) -> Ledger[Status]:
         first = Status(
             state=RunState.RUNNING,
             run_id=self.request.run_id if self.request else "",
@@ -202,14 +203,19 @@ class HeavyRun:
         )
         self.ledger = Ledger(
             self.storage,
-            self.output_uri,
+            self.output_uri + STATUS,
             first,
+            read=Status.from_json,
+            stale=(self.output_uri + ERROR,),
             log=self.log,
             now=self.now,
             gauges=self._gauges,
             on_lost=self.stop.set,
         )
-        self.ledger.claim()
+        try:
+            self.ledger.claim()
+        except StorageError as error:
+            raise from_output(error, STATUS) from error
         return self.ledger
 
     def _stage(self, request: Request) -> None:

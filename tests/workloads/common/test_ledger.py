@@ -1,6 +1,7 @@
 import io
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import pytest
 
 from workloads.common.contract import RunState
+from workloads.common.ledger import ClaimLost, Ledger
 from workloads.common.logs import Log
-from workloads.common.storage import Denied, LocalStore, NoSpace, PreconditionFailed, Storage
+from workloads.common.storage import Blob, LocalStore, NoSpace, PreconditionFailed, Storage, Unavailable
 from workloads.heavy_runner.contract import ErrorReport, Status
-from workloads.heavy_runner.failure import ClaimLost, RunFailure
-from workloads.heavy_runner.state import Ledger
 
+URI = "gs://out/r1/status.json"
+ERROR = "gs://out/r1/error.json"
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -23,17 +25,29 @@ class Bucket(LocalStore):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.failures: list[Exception] = []
+        self.lose_answer = False
+        self.writes = 0
 
     def _path(self, uri: str) -> str:
         return str(self.folder / uri.removeprefix("gs://"))
 
     def stat(self, uri: str) -> Any:
-        return super().stat(uri if uri.startswith("/") else self._path(uri))
+        if uri.startswith("/"):
+            return super().stat(uri)
+        return replace(super().stat(self._path(uri)), uri=uri)
 
     def write(self, uri: str, data: bytes, *, if_generation: int | None = None) -> int:
         if self.failures:
             raise self.failures.pop(0)
-        return super().write(self._path(uri), data, if_generation=if_generation)
+        generation = super().write(self._path(uri), data, if_generation=if_generation)
+        self.writes += 1
+        if self.lose_answer:
+            self.lose_answer = False
+            raise Unavailable(uri, "no answer")
+        return generation
+
+    def read(self, blob: Blob, length: int) -> bytes:
+        return super().read(replace(blob, uri=self._path(blob.uri)), length)
 
     def delete(self, uri: str) -> None:
         super().delete(self._path(uri))
@@ -44,13 +58,15 @@ def bucket(tmp_path: Path) -> Bucket:
     return Bucket(tmp_path)
 
 
-def ledger(bucket: Bucket, execution: str = "e1", interval_s: float = 60, **options: Any) -> Ledger:
+def ledger(bucket: Bucket, execution: str = "e1", interval_s: float = 60, **options: Any) -> Ledger[Status]:
     first = Status(state=RunState.RUNNING, run_id="r1", execution=execution)
     log = Log(io.BytesIO(), source="runner", readable=False)
     return Ledger(
         Storage(lambda deadline: bucket),
-        "gs://out/r1/",
+        URI,
         first,
+        read=Status.from_json,
+        stale=(ERROR,),
         log=log,
         now=lambda: NOW,
         interval_s=interval_s,
@@ -70,15 +86,15 @@ def leave(bucket: Bucket, state: str, execution: str, age_s: float) -> None:
     bucket.write("gs://out/r1/error.json", b"{}")
 
 
-def nothing() -> None:
-    return None
+def report(code: str) -> dict[str, bytes]:
+    return {ERROR: ErrorReport(code=code, message="m", hint="h").to_json()}
 
 
 def test_running_from_the_first_write_then_exactly_one_end(bucket: Bucket) -> None:
     one = ledger(bucket)
     one.claim()
     assert (seen(bucket)["state"], seen(bucket)["heartbeat_at"]) == ("RUNNING", "2026-01-01T12:00:00.000000Z")
-    one.finish(RunState.FAILED, ErrorReport(code="lost", message="m", hint="h"), make_room=nothing)
+    one.finish(RunState.FAILED, beside=report("lost"))
     assert (seen(bucket)["state"], seen(bucket, "error.json")["code"]) == ("FAILED", "lost")
 
 
@@ -88,7 +104,7 @@ def test_heartbeat_carries_what_the_gauges_say(bucket: Bucket) -> None:
     until = time.monotonic() + 5
     while seen(bucket)["memory_mib"] != 7:
         assert time.monotonic() < until
-    one.finish(RunState.SUCCEEDED, make_room=nothing)
+    one.finish(RunState.SUCCEEDED)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +137,7 @@ def test_end_that_a_reader_wrote_stands(bucket: Bucket) -> None:
     while not lost:
         assert time.monotonic() < until
     with pytest.raises(ClaimLost):
-        one.finish(RunState.SUCCEEDED, make_room=nothing)
+        one.finish(RunState.SUCCEEDED)
     assert seen(bucket)["state"] == "FAILED"
 
 
@@ -135,16 +151,21 @@ def test_full_place_is_tried_again_after_making_room(bucket: Bucket) -> None:
         made.append(1)
         bucket.failures.clear()
 
-    one.finish(RunState.FAILED, ErrorReport(code="disk_full", message="m", hint="h"), make_room=make_room)
+    one.finish(RunState.FAILED, beside=report("disk_full"), make_room=make_room)
     assert made == [1]
     assert (seen(bucket)["state"], seen(bucket, "error.json")["code"]) == ("FAILED", "disk_full")
 
 
-def test_place_that_may_not_be_written_is_permission_lost(bucket: Bucket) -> None:
-    bucket.failures = [Denied("gs://out/r1/status.json", "no storage.objects.create")]
-    with pytest.raises(RunFailure) as caught:
-        ledger(bucket).claim()
-    assert caught.value.code == "permission_lost"
+def test_heartbeat_whose_answer_was_lost_is_known_as_our_own(bucket: Bucket) -> None:
+    one = ledger(bucket, interval_s=0.01)
+    one.claim()
+    bucket.lose_answer = True
+    until = time.monotonic() + 5
+    while bucket.lose_answer or bucket.writes < 4:
+        assert time.monotonic() < until
+    assert not one.lost
+    one.finish(RunState.SUCCEEDED)
+    assert seen(bucket)["state"] == "SUCCEEDED"
 
 
 def test_two_starts_at_the_same_moment_do_not_both_take_over(bucket: Bucket) -> None:
