@@ -219,6 +219,17 @@ def build_folder(target: Path, make: Callable[[Path], None]) -> None:
     draft.rename(target)
 
 
+def link(m: Machine, program: Path) -> None:
+    """`bin/` of the cache names the current version, for people who call it by hand."""
+    name = m.cache / "bin" / program.name
+    if name.exists() and name.resolve() == program.resolve():
+        return
+    name.parent.mkdir(exist_ok=True)
+    draft = name.with_name(f".{name.name}.{os.getpid()}")
+    draft.symlink_to(program)
+    draft.replace(name)
+
+
 def processes_with(word: str) -> list[int]:
     """Processes that were started with `word` as one of their arguments and that see the same file system as we do.
 

@@ -5,7 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
-from tools.common import Done, Machine, StepError, build_folder, call, lock, say
+from tools.common import Done, Machine, StepError, build_folder, call, link, lock, say
 
 ENGINE_VERSION = "3.230.0"
 """github.com/pulumi/pulumi/pkg/v3, pinned in tools/engine/go.mod. An engine on PATH is used from this version on."""
@@ -104,7 +104,7 @@ def engine(m: Machine, go_program: Path) -> Done:
                 home, lambda draft: _build(m, go_program, "engine", _ENGINE_PACKAGE, draft / "bin" / "pulumi", flags)
             )
     program = home / "bin" / "pulumi"
-    _link(m, program)
+    link(m, program)
     return Done(detail=f"pulumi {ENGINE_VERSION} in {home}", path=(program.parent,), program=program)
 
 
@@ -116,7 +116,7 @@ def language_host(m: Machine, go_program: Path) -> Done:
             say("language", f"building pulumi-language-python {LANGUAGE_VERSION} (1 min, once)")
             build_folder(home, lambda draft: _build_language(m, go_program, draft))
     for name in ("pulumi-language-python", "pulumi-language-python-exec"):
-        _link(m, home / "bin" / name)
+        link(m, home / "bin" / name)
     return Done(detail=f"pulumi-language-python {LANGUAGE_VERSION} in {home}", path=(home / "bin",))
 
 
@@ -143,14 +143,3 @@ def _build(m: Machine, go_program: Path, folder: str, package: str, target: Path
     say(folder, "compiling")
     argv: list[str | Path] = [go_program, "build", "-trimpath", "-ldflags", ldflags, "-o", target, package]
     call(m, folder, argv, timeout_s=_BUILD_S, env=_GO_ENV, cwd=where)
-
-
-def _link(m: Machine, program: Path) -> None:
-    """`bin/` of the cache names the current version, for people who call it by hand."""
-    link = m.cache / "bin" / program.name
-    if link.exists() and link.resolve() == program.resolve():
-        return
-    link.parent.mkdir(exist_ok=True)
-    draft = link.with_name(f".{link.name}.{os.getpid()}")
-    draft.symlink_to(program)
-    draft.replace(link)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tools import apt
-from tools.common import Done, Machine, build_folder, call, lock, say
+from tools.common import Done, Machine, build_folder, call, link, lock, say
 
 UV_VERSION = "0.13.9"
 """Installed where no uv is on PATH. https://pypi.org/project/uv/"""
@@ -26,6 +26,7 @@ def uv(m: Machine) -> Done:
             say("uv", f"installing uv {UV_VERSION} from PyPI (about 5 s, once)")
             _need_venv(m)
             build_folder(home, lambda draft: _install_uv(m, draft))
+    link(m, program)
     return Done(detail=f"uv {UV_VERSION} in {home}", path=(program.parent,), program=program)
 
 
