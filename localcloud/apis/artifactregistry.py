@@ -6,8 +6,8 @@ https://cloud.google.com/artifact-registry/docs/reference/rest (2026-11)
 import re
 
 from localcloud import masks, operations
-from localcloud.apis import artifact_images
-from localcloud.apis.artifact_api import BASE, Document, api, images_of, require, v1beta2
+from localcloud.apis import artifact_images, artifact_packages
+from localcloud.apis.artifact_api import BASE, TYPE, Document, api, done, images_of, listing, require, v1beta2
 from localcloud.cloud import Cloud
 from localcloud.errors import already_exists, invalid, not_found
 from localcloud.iam.routes import policy_routes
@@ -16,7 +16,6 @@ from localcloud.registry.names import REPOSITORIES
 from localcloud.schema import camel
 from localcloud.shell import App, Call
 
-TYPE = "type.googleapis.com/google.devtools.artifactregistry.v1"
 REPOSITORY_ID = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
 LABEL = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
 FORMATS = ("DOCKER", "MAVEN", "NPM", "APT", "YUM", "PYTHON", "KFP", "GO", "GENERIC")
@@ -33,6 +32,7 @@ MUTABLE = {
 }
 operations.register(api, BASE)
 artifact_images.register(api)
+artifact_packages.register(api)
 
 
 def _check_location(call: Call) -> None:
@@ -87,7 +87,7 @@ async def create(call: Call) -> Document:
     if repository.get("mode", "MODE_UNSPECIFIED") == "MODE_UNSPECIFIED":
         repository["mode"] = "STANDARD_REPOSITORY"
     call.cloud.store.put(REPOSITORIES, name, repository)
-    return _done(call, {"@type": f"{TYPE}.Repository", **_shown(call, repository)})
+    return done(call, {"@type": f"{TYPE}.Repository", **_shown(call, repository)})
 
 
 def _with_ids(body: Document) -> Document:
@@ -95,13 +95,6 @@ def _with_ids(body: Document) -> Document:
     if "cleanupPolicies" not in body:
         return body
     return {**body, "cleanupPolicies": {key: {**value, "id": key} for key, value in body["cleanupPolicies"].items()}}
-
-
-def _done(call: Call, response: Document | None = None) -> Document:
-    parent = "/".join((call.params.get("parent") or call.params["name"]).split("/")[:4])
-    return call.cloud.operations.done(
-        "artifactregistry", parent, response, metadata={"@type": f"{TYPE}.OperationMetadata"}
-    )
 
 
 @api.method(f"{BASE}.repositories.get", permission="artifactregistry.repositories.get")
@@ -117,8 +110,7 @@ async def list_(call: Call) -> Document:
         _check_location(call)
         prefix += f"{location}/"
     listed = [_shown(call, value) for _, value in call.cloud.store.list(REPOSITORIES, prefix)]
-    page, token = call.page(listed, 100)
-    return {**({"repositories": page} if page else {}), **({"nextPageToken": token} if token else {})}
+    return listing(call, "repositories", listed, ("name", "createTime", "updateTime"))
 
 
 @api.method(f"{BASE}.repositories.patch", permission="artifactregistry.repositories.update")
@@ -147,7 +139,7 @@ async def delete(call: Call) -> Document:
         call.cloud.store.delete(REPOSITORIES, name)
         call.cloud.iam.delete_policy(name)
     images_of(call).delete_repository(project, repository_id)
-    return _done(call)
+    return done(call)
 
 
 def _check_exists(call: Call) -> None:

@@ -117,7 +117,8 @@ async def search(call: Call) -> dict[str, Any]:
 
 @v3.method("cloudresourcemanager.projects.list")
 async def list_v3(call: Call) -> dict[str, Any]:
-    page, token = call.page(_visible(call), 500)
+    # no project here lies in a folder or an organization
+    page, token = call.page([] if call.query.get("parent") else _visible(call), 500)
     return {"projects": [_as_v3(item) for item in page], **({"nextPageToken": token} if token else {})}
 
 

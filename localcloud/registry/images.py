@@ -70,7 +70,7 @@ class Images:
             with self._store.transaction():
                 self._store.put(MANIFEST, f"{name}@{digest}", record)
                 if tag:
-                    self._store.put(TAG, f"{name}:{tag}", {"digest": digest, "updated": now})
+                    self.put_tag(name, tag, digest)
 
         await self.blobs.put(data, digest, link)
 
@@ -105,6 +105,9 @@ class Images:
                 self.delete_tag(name, tag)
         return found
 
+    def put_tag(self, name: str, tag: str, digest: str) -> None:
+        self._store.put(TAG, f"{name}:{tag}", {"digest": digest, "updated": self._cloud.clock.timestamp()})
+
     def delete_tag(self, name: str, tag: str) -> bool:
         return self._store.delete(TAG, f"{name}:{tag}")
 
@@ -112,9 +115,6 @@ class Images:
         """Tag -> digest."""
         prefix = f"{name}:"
         return {key.removeprefix(prefix): value["digest"] for key, value in self._store.list(TAG, prefix)}
-
-    def tag_record(self, name: str, tag: str) -> Document | None:
-        return self._store.get(TAG, f"{name}:{tag}")
 
     def manifests(self, prefix: str) -> list[tuple[str, str, Document]]:
         """Name, digest and record of every manifest of images whose names begin with `prefix`."""
@@ -129,6 +129,12 @@ class Images:
             for kind in (LINK, MANIFEST, TAG):
                 for key, _ in self._store.list(kind, prefix):
                     self._store.delete(kind, key)
+        self.collect()
+
+    def forget_blobs(self, name: str) -> None:
+        """Of an image without versions."""
+        for key, _ in self._store.list(LINK, f"{name}@"):
+            self._store.delete(LINK, key)
         self.collect()
 
     def collect(self) -> int:

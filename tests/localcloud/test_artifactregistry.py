@@ -120,3 +120,39 @@ def test_deleting_a_repository_deletes_its_images(
     make(client, "gone")
     assert httpx.get(f"{cloud.url('registry')}/v2/demo-project/gone/app/manifests/{digest}").status_code == 404
     assert cloud.control("GET", "/status")["parts"]["registry"]["blobs"] < before
+
+
+def test_a_tag_filter_names_only_the_tags_of_its_version(
+    cloud: LocalCloud, client: artifactregistry_v1.ArtifactRegistryClient
+) -> None:
+    """gcloud deletes what this list gives: a filter that was ignored would delete the tags of other versions."""
+    package = f"{make(client, 'filtered').name}/packages/app"
+    digests = [push(cloud.url("registry"), "demo-project/filtered/app", tag, tag.encode()) for tag in ("v1", "v2")]
+    version = f"{package}/versions/{digests[0]}"
+    request = artifactregistry_v1.ListTagsRequest(parent=package, filter=f'version="{version}"')
+    assert [item.name.rpartition("/")[2] for item in client.list_tags(request)] == ["v1"]
+    with pytest.raises(BadRequest, match="filter must be of"):
+        client.list_tags(artifactregistry_v1.ListTagsRequest(parent=package, filter="colour=blue"))
+
+
+def test_tags_are_moved_and_versions_deleted_as_in_the_cloud(
+    cloud: LocalCloud, client: artifactregistry_v1.ArtifactRegistryClient
+) -> None:
+    package = f"{make(client, 'changing').name}/packages/app"
+    old, new = (push(cloud.url("registry"), "demo-project/changing/app", tag, tag.encode()) for tag in ("v1", "v2"))
+    prod = artifactregistry_v1.Tag(version=f"{package}/versions/{old}")
+    made = client.create_tag(parent=package, tag=prod, tag_id="prod")
+    with pytest.raises(Conflict):
+        client.create_tag(parent=package, tag=prod, tag_id="prod")
+    client.update_tag(tag=artifactregistry_v1.Tag(name=made.name, version=f"{package}/versions/{new}"))
+    assert client.get_tag(name=made.name).version.endswith(new)
+    got = httpx.get(f"{cloud.url('registry')}/v2/demo-project/changing/app/manifests/prod")
+    assert got.headers["docker-content-digest"] == new
+    with pytest.raises(BadRequest, match="is tagged"):
+        client.delete_version(name=f"{package}/versions/{old}")
+    client.delete_tag(name=f"{package}/tags/v1")
+    client.delete_version(name=f"{package}/versions/{old}").result(timeout=10)
+    assert [item.name.rpartition("/")[2] for item in client.list_versions(parent=package)] == [new]
+    client.delete_package(name=package).result(timeout=10)
+    with pytest.raises(NotFound):
+        client.get_package(name=package)
