@@ -174,5 +174,6 @@ def path_text(path: PropertyPath) -> str:
         elif step.replace("_", "a").isalnum():
             text += f".{step}" if text else step
         else:
-            text += f'["{step}"]'
+            escaped = step.replace('"', '\\"')
+            text += f'["{escaped}"]'
     return text

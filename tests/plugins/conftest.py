@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plugins.gcp_program import Program as GcpProgram
 from plugins.stub import Stub, running
 from pulumi import automation
 from pulumi.automation import OpType
@@ -101,3 +102,30 @@ def garbage_collected() -> Iterator[None]:
     """An `up` that fails leaves a coroutine behind; collected in the middle of a later import it breaks Python 3.11's parser."""
     yield
     gc.collect()
+
+
+@pytest.fixture
+def program() -> GcpProgram:
+    """A program with the usual settings."""
+    return GcpProgram()
+
+
+@pytest.fixture(scope="module")
+def baseline(server: Stub, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The program's first `up`, made once: its state, and the cloud it left."""
+    folder = tmp_path_factory.mktemp("baseline")
+    configure(stack_in(folder, GcpProgram().declare), server).up()
+    state = server.save()
+    server.restore({**state, "resources": {}, "policies": {}, "enabled": set(), "calls": [], "bodies": []})
+    return folder, state
+
+
+@pytest.fixture
+def deployed(
+    baseline: tuple[Path, dict[str, Any]], tmp_path: Path, stub: Stub, program: GcpProgram
+) -> automation.Stack:
+    """The program, up, for one test."""
+    folder, state = baseline
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    stub.restore(state)
+    return stack_in(tmp_path, program.declare)

@@ -1,129 +1,16 @@
 """The gcp stand-in under the real engine, against an HTTP server that records calls."""
 
-import copy
-import shutil
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import pulumi
 import pulumi_gcp as gcp
 import pytest
-from plugins.conftest import configure, operations, stack_in
+from plugins.conftest import operations
+from plugins.gcp_program import ACCOUNT, PARENT, Program
 from plugins.stub import Stub
 from pulumi import automation
 
 pytestmark = pytest.mark.system
 Stacks = Callable[[Callable[[], None]], automation.Stack]
-PARENT = "projects/demo/locations/europe-west1"
-ACCOUNT = "runner@demo.iam.gserviceaccount.com"
-DEFAULTS: dict[str, Any] = {
-    "memory": "16Gi",
-    "envs": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
-    "location": "europe-west1",
-    "protect": False,
-}
-
-
-class Program:
-    """Every type of the program, with settings a test can change between two `up`s."""
-
-    def __init__(self) -> None:
-        self.settings = copy.deepcopy(DEFAULTS)
-
-    def declare(self) -> None:
-        gcp.projects.Service("run", service="run.googleapis.com")
-        gcp.projects.Service("storage", service="storage.googleapis.com")
-        account = gcp.serviceaccount.Account("account", account_id="runner", display_name="Runner")
-        bucket = gcp.storage.Bucket(
-            "bucket",
-            name="demo-data",
-            location="europe-west1",
-            uniform_bucket_level_access=True,
-            public_access_prevention="enforced",
-            labels={"team": "a"},
-            lifecycle_rules=[
-                {
-                    "action": {"type": "Delete"},
-                    "condition": {"age": 30, "matches_prefixes": ["tmp/"], "with_state": "LIVE"},
-                }
-            ],
-        )
-        gcp.storage.BucketIAMMember(
-            "reader",
-            bucket=bucket.name,
-            role="roles/storage.objectUser",
-            member=account.member,
-            condition={"title": "runs", "expression": "resource.name.startsWith('x')"},
-        )
-        gcp.storage.BucketObject("object", bucket=bucket.name, name="a/b.txt", content="hello")
-        repository = gcp.artifactregistry.Repository(
-            "repository",
-            repository_id="images",
-            format="DOCKER",
-            cleanup_policies=[{"id": "keep", "action": "KEEP", "most_recent_versions": {"keep_count": 5}}],
-        )
-        gcp.artifactregistry.RepositoryIamMember(
-            "puller", repository=repository.name, role="roles/artifactregistry.reader", member=account.member
-        )
-        gcp.projects.IAMMember("logs", project="demo", role="roles/logging.logWriter", member=account.member)
-        gcp.projects.IAMMember("metrics", project="demo", role="roles/monitoring.metricWriter", member=account.member)
-        gcp.serviceaccount.IAMMember(
-            "user", service_account_id=account.name, role="roles/iam.serviceAccountUser", member="user:Ann@x.org"
-        )
-        job = self.job(account)
-        gcp.cloudrunv2.JobIamMember(
-            "invoker", name=job.name, location=job.location, role="roles/run.invoker", member="user:ann@x.org"
-        )
-        pulumi.export("job", job.id)
-
-    def job(self, account: gcp.serviceaccount.Account) -> gcp.cloudrunv2.Job:
-        """The job, whose settings vary."""
-        return gcp.cloudrunv2.Job(
-            "job",
-            name="train",
-            location=self.settings["location"],
-            deletion_protection=self.settings["protect"],
-            template={
-                "template": {
-                    "service_account": account.email,
-                    "max_retries": 0,
-                    "timeout": "3600s",
-                    "containers": [
-                        {
-                            "image": "h/i@sha256:0",
-                            "envs": self.settings["envs"],
-                            "resources": {"limits": {"cpu": "4", "memory": self.settings["memory"]}},
-                        }
-                    ],
-                }
-            },
-        )
-
-
-@pytest.fixture
-def program() -> Program:
-    """A program with the usual settings."""
-    return Program()
-
-
-@pytest.fixture(scope="module")
-def baseline(server: Stub, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """The program's first `up`, made once: its state, and the cloud it left."""
-    folder = tmp_path_factory.mktemp("baseline")
-    configure(stack_in(folder, Program().declare), server).up()
-    state = server.save()
-    server.restore({**state, "resources": {}, "policies": {}, "enabled": set(), "calls": [], "bodies": []})
-    return folder, state
-
-
-@pytest.fixture
-def deployed(baseline: tuple[Path, dict[str, Any]], tmp_path: Path, stub: Stub, program: Program) -> automation.Stack:
-    """The program, up, for one test."""
-    folder, state = baseline
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    stub.restore(state)
-    return stack_in(tmp_path, program.declare)
 
 
 def calls_about(calls: list[str], *words: str) -> list[str]:
@@ -260,86 +147,6 @@ def test_location_replaces_the_job_and_its_members_first_deleted(
         f"DELETE {PARENT}/jobs/train",
         "POST projects/demo/locations/europe-west4/jobs?jobId=train",
         "POST projects/demo/locations/europe-west4/jobs/train:setIamPolicy",
-    ]
-
-
-def test_failed_update_is_sent_again_only_by_the_third_up(
-    deployed: automation.Stack, stub: Stub, program: Program
-) -> None:
-    job = f"{PARENT}/jobs/train"
-    stub.fail(f"PATCH {job}", 400, "bad memory", "INVALID_ARGUMENT")
-    program.settings["memory"] = "64Gi"
-    with pytest.raises(automation.CommandError, match="googleapi: Error 400: bad memory, INVALID_ARGUMENT"):
-        deployed.up()
-    mark = len(stub.calls)
-    assert operations(deployed.up()) == {"update": 1}
-    assert stub.since(mark) == [f"GET {job}"]
-    assert operations(deployed.up()) == {"update": 1}
-    assert f"PATCH {job}" in stub.since(mark)
-    assert operations(deployed.up()) == {}
-
-
-def test_refresh_heals_a_failed_update_in_one_step(deployed: automation.Stack, stub: Stub, program: Program) -> None:
-    stub.fail(f"PATCH {PARENT}/jobs/train", 409, "busy", "ABORTED")
-    program.settings["memory"] = "64Gi"
-    with pytest.raises(automation.CommandError, match="Error 409: busy"):
-        deployed.up()
-    assert operations(deployed.up(refresh=True)) == {"update": 1}
-    assert stub.resources[f"{PARENT}/jobs/train"]["template"]["template"]["containers"][0]["resources"]["limits"][
-        "memory"
-    ] == ("64Gi")
-
-
-def test_failed_operation_of_a_create_keeps_the_resource_in_state(
-    new_stack: Stacks, stub: Stub, program: Program
-) -> None:
-    stack = new_stack(_job_alone)
-    stub.operation_error = {"code": 9, "message": "image not found"}
-    with pytest.raises(automation.CommandError, match="Error waiting to create Job: Error code 9, message: image not"):
-        stack.up()
-    mark = len(stub.calls)
-    assert operations(stack.up()) == {"update": 1}
-    assert stub.since(mark) == [f"GET {PARENT}/jobs/train"]
-
-
-def _job_alone() -> None:
-    gcp.cloudrunv2.Job(
-        "job",
-        name="train",
-        location="europe-west1",
-        deletion_protection=False,
-        template={"template": {"containers": [{"image": "i:1"}]}},
-    )
-
-
-def test_failed_create_leaves_nothing_in_state(new_stack: Stacks, stub: Stub) -> None:
-    stack = new_stack(_job_alone)
-    stub.fail(f"POST {PARENT}/jobs", 403, "Permission 'run.jobs.create' denied", "PERMISSION_DENIED")
-    with pytest.raises(
-        automation.CommandError, match=r"Error creating Job: googleapi: Error 403: Permission 'run.jobs"
-    ):
-        stack.up()
-    assert operations(stack.preview()) == {"create": 1}
-
-
-def test_429_and_503_are_retried(deployed: automation.Stack, stub: Stub, program: Program) -> None:
-    stub.fail(f"PATCH {PARENT}/jobs/train", 429, "slow down", "RESOURCE_EXHAUSTED")
-    stub.fail(f"PATCH {PARENT}/jobs/train", 503, "not now", "UNAVAILABLE")
-    program.settings["memory"] = "64Gi"
-    assert operations(deployed.up()) == {"update": 1}
-    assert stub.calls.count(f"PATCH {PARENT}/jobs/train") == 3
-
-
-def test_concurrent_policy_change_is_read_again(new_stack: Stacks, stub: Stub) -> None:
-    def one() -> None:
-        gcp.projects.IAMMember("logs", project="demo", role="roles/logging.logWriter", member="user:a@x.org")
-
-    stack = new_stack(one)
-    stub.fail("POST projects/demo:setIamPolicy", 409, "There were concurrent policy changes.", "ABORTED")
-    stack.up()
-    assert stub.calls.count("POST projects/demo:setIamPolicy") == 2
-    assert stub.policies["projects/demo"]["bindings"] == [
-        {"members": ["user:a@x.org"], "role": "roles/logging.logWriter"}
     ]
 
 

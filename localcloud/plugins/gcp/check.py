@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from localcloud.plugins.contract import Autoname, Failure
-from localcloud.plugins.gcp.rows import Row
+from localcloud.plugins.gcp.row import Row
 from localcloud.plugins.gcp.schema import Field
 from localcloud.plugins.values import UNKNOWN, Asset, Plain, PropertyPath, path_text
 

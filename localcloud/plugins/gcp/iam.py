@@ -10,7 +10,7 @@ from localcloud.plugins.gcp.batches import Batches
 from localcloud.plugins.gcp.crud import Behaviour
 from localcloud.plugins.gcp.plan import Plan
 from localcloud.plugins.gcp.rest import ApiError
-from localcloud.plugins.gcp.rows import Iam
+from localcloud.plugins.gcp.row import Iam
 from localcloud.plugins.gcp.sameness import normal_member
 from localcloud.plugins.gcp.target import Target
 from localcloud.plugins.values import Plain

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from localcloud.plugins.contract import PluginError
-from localcloud.plugins.gcp.rows import Row
+from localcloud.plugins.gcp.row import Row
 from localcloud.plugins.gcp.target import PLACEHOLDER
 from localcloud.plugins.values import Plain
 

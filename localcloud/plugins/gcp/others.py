@@ -8,7 +8,7 @@ from localcloud.plugins.gcp.crud import Behaviour, changed_names
 from localcloud.plugins.gcp.iam import IamMember
 from localcloud.plugins.gcp.plan import Plan
 from localcloud.plugins.gcp.rest import ApiError
-from localcloud.plugins.gcp.rows import Iam
+from localcloud.plugins.gcp.row import Iam
 from localcloud.plugins.gcp.target import Target
 from localcloud.plugins.values import Plain
 

@@ -24,13 +24,15 @@ from localcloud.plugins.gcp.crud import Behaviour, Partial
 from localcloud.plugins.gcp.functions import FUNCTIONS
 from localcloud.plugins.gcp.iam import IamMember
 from localcloud.plugins.gcp.members import parse_member_id
-from localcloud.plugins.gcp.plan import Plan, plan
+from localcloud.plugins.gcp.plan import Plan
+from localcloud.plugins.gcp.planning import foreseen, ignored, local_defaults, plan_resource
 from localcloud.plugins.gcp.rest import Rest
-from localcloud.plugins.gcp.rows import ROWS, Row
+from localcloud.plugins.gcp.row import Row
+from localcloud.plugins.gcp.rows import ROWS
 from localcloud.plugins.gcp.secrecy import kept_secrets
 from localcloud.plugins.gcp.services import ProjectService
 from localcloud.plugins.gcp.target import Incomplete, Target, parse_id, render, with_defaults
-from localcloud.plugins.values import UNKNOWN, Plain, Properties, path_text
+from localcloud.plugins.values import Plain, Properties
 
 Result = TypeVar("Result")
 VERSION: Final = "10.2.0"
@@ -105,7 +107,7 @@ class GcpPlugin(Plugin):
         """State against inputs, as the provider plans it."""
         row, fields = _row(call.resource.type)
         planned = self._plan(row, fields, call.news.values, call.olds.values)
-        changes = [change for change in planned.changes if not _ignored(change, call.ignore_changes)]
+        changes = [change for change in planned.changes if not ignored(change, call.ignore_changes)]
         replace = any(change.replace for change in changes)
         named = bool(row.autoname) and row.autoname not in (call.news.values.get(DEFAULTS) or [])
         return Difference(changes=changes, delete_before_replace=replace and named)
@@ -116,7 +118,7 @@ class GcpPlugin(Plugin):
         values = self._plan(row, fields, call.news.values, {}).values
         secrets = kept_secrets(fields, call.news.secrets, values, coarse=True)
         if call.preview:
-            return State(id="", outputs=Properties(values=_foreseen(fields, values), secrets=secrets))
+            return State(id="", outputs=Properties(values=foreseen(fields, values), secrets=secrets))
         target = self._target(call, row, fields, values)
         behaviour = self._behaviours[row.behaviour]
         made: Target | None = None
@@ -142,7 +144,7 @@ class GcpPlugin(Plugin):
         prior = dict(call.olds.values)
         fresh = not prior
         if fresh:
-            prior = _local_defaults(fields) | (parse_member_id(row, call.id) if row.iam else parse_id(row, call.id))
+            prior = local_defaults(fields) | (parse_member_id(row, call.id) if row.iam else parse_id(row, call.id))
         target = self._target(call, row, fields, prior)
         outputs = self._wrapped(lambda: self._read(self._behaviours[row.behaviour], target, prior))
         if outputs is None:
@@ -161,12 +163,12 @@ class GcpPlugin(Plugin):
         row, fields = _row(call.resource.type)
         olds = call.olds.values
         planned = self._plan(row, fields, call.news.values, olds)
-        kept = [change for change in planned.changes if not _ignored(change, call.ignore_changes)]
+        kept = [change for change in planned.changes if not ignored(change, call.ignore_changes)]
         planned = Plan(values=planned.values, changes=kept)
         secrets = kept_secrets(fields, call.news.secrets | call.olds.secrets, planned.values, coarse=True)
-        foreseen = Properties(values=planned.values, secrets=secrets)
+        expected = Properties(values=planned.values, secrets=secrets)
         if call.preview:
-            return foreseen
+            return expected
         target = self._target(call, row, fields, planned.values)
         behaviour = self._behaviours[row.behaviour]
         try:
@@ -174,7 +176,7 @@ class GcpPlugin(Plugin):
                 behaviour.update(target, planned, olds)
             outputs = self._read(behaviour, target, planned.values)
         except PluginError as error:
-            raise InitFailed(State(id=call.id, outputs=foreseen), _text(error)) from error
+            raise InitFailed(State(id=call.id, outputs=expected), _text(error)) from error
         if outputs is None:
             raise PluginError(f"resource {call.id} disappeared during the update of {call.resource.urn}")
         return Properties(values=outputs, secrets=secrets)
@@ -212,22 +214,7 @@ class GcpPlugin(Plugin):
         return self._rest
 
     def _plan(self, row: Row, fields: Mapping[str, schema.Field], news: Plain, olds: Plain) -> Plan:
-        rest = self._configured()
-        settings = rest.settings
-        planned = plan(fields, with_defaults(row, news, settings.project, settings.region), olds)
-        values = with_defaults(row, planned.values, settings.project, settings.region)
-        changes = list(planned.changes)
-        if row.labels:
-            wanted = labels.wanted_labels(news, olds, settings.default_labels, settings.mark)
-            changes += labels.plan_labels(values, olds, wanted)
-        if row.annotations:
-            wanted = news.get("annotations") or {}
-            changes += labels.plan_annotations(values, olds, wanted)
-        if row.behaviour == "object" and (news.get("content") is not None or news.get("source") is not None):
-            changes += _content_change(values, olds)
-        if "deletionPolicy" in fields:
-            values.setdefault("deletionPolicy", "DELETE")
-        return Plan(values=values, changes=changes)
+        return plan_resource(row, fields, news, olds, self._configured().settings)
 
     def _target(self, call: Call, row: Row, fields: Mapping[str, schema.Field], values: Plain) -> Target:
         rest = self._configured()
@@ -279,23 +266,3 @@ def _computed(target: Target, values: Plain) -> Plain:
         except Incomplete:
             continue
     return computed
-
-
-def _foreseen(fields: Mapping[str, schema.Field], values: Plain) -> Plain:
-    unknown = {name: UNKNOWN for name, field in fields.items() if field.computed and name not in values}
-    return {**unknown, **values}
-
-
-def _local_defaults(fields: Mapping[str, schema.Field]) -> Plain:
-    return {name: field.default for name, field in fields.items() if field.local and field.default is not None}
-
-
-def _content_change(values: Plain, olds: Plain) -> list[Change]:
-    values["detectMd5hash"] = md5 = storage.content_md5(values)
-    old = olds.get("detectMd5hash")
-    return [Change(path=("detectMd5hash",), kind="update")] if olds and md5 != old else []
-
-
-def _ignored(change: Change, ignore: Any) -> bool:
-    text = path_text(change.path)
-    return any(text == item or text.startswith((f"{item}.", f"{item}[")) for item in ignore)

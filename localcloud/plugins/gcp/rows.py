@@ -1,66 +1,12 @@
 """The resource types the stand-in knows: a type is a row here and a table of fields in `tables/`.
 
-To add one: a row, a table, and its name in tests/plugins. Paths are those of the real provider's calls (observed with the
-google-beta provider of 2026-08-21 as plugin 10.2.0); `{name}` is a property, `{id}` the resource's id, `{name|tail}` its last
-segment, `{name|upper}` its upper case.
+To add one: a row, a table, and a case in tests/plugins. Paths are those of the real provider's calls (observed with the
+google-beta provider of 2026-08-21 as plugin 10.2.0).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
-
-@dataclass(frozen=True, kw_only=True)
-class Iam:
-    """Where a policy is read and written, and how."""
-
-    get: str
-    set: str
-    get_method: str = "GET"
-    set_method: str = "POST"
-    get_body: Mapping[str, object] | None = None
-    wrapped: bool = True
-    update_mask: str = ""
-    etag_when_empty: bool = True
-    batched: bool = False
-    described: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One resource type."""
-
-    table: str
-    service: str
-    kind: str
-    id: str
-    create: str = ""
-    read: str = "{id}"
-    update: str = "{id}"
-    delete: str = "{id}"
-    update_method: str = "PATCH"
-    lro: bool = False
-    update_lro: bool = True
-    mask: bool = False
-    changed_only: bool = False
-    update_body: bool = True
-    labels: bool = False
-    annotations: bool = False
-    protection: str = ""
-    protection_is_sent: bool = False
-    autoname: str = ""
-    autoname_limit: int = 0
-    place: str = ""
-    create_body: Mapping[str, str] = field(default_factory=dict)
-    update_wrap: Mapping[str, object] = field(default_factory=dict)
-    computed: Mapping[str, str] = field(default_factory=dict)
-    planned: Mapping[str, str] = field(default_factory=dict)
-    exactly_one: tuple[str, ...] = ()
-    server_id: bool = False
-    create_prefix: bool = True
-    behaviour: str = "rest"
-    iam: Iam | None = None
-
+from localcloud.plugins.gcp.row import Iam, Row
 
 LOCATED: Final = "projects/{project}/locations/{location}"
 

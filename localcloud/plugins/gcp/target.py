@@ -9,7 +9,7 @@ from urllib.parse import quote
 from localcloud.plugins.contract import PluginError
 from localcloud.plugins.gcp import operations
 from localcloud.plugins.gcp.rest import Rest
-from localcloud.plugins.gcp.rows import Row
+from localcloud.plugins.gcp.row import Row
 from localcloud.plugins.gcp.schema import Field, snake
 from localcloud.plugins.values import UNKNOWN, Plain, has_unknown
 
