@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -74,15 +75,5 @@ class Forward:
             return Response(f"the local cloud cannot reach {target}: {problem!r}", status_code=502)
         kept = {name: value for name, value in answer.headers.items() if name not in _HOP}
         return StreamingResponse(
-            answer.aiter_raw(), status_code=answer.status_code, headers=kept, background=_Close(answer)
+            answer.aiter_raw(), status_code=answer.status_code, headers=kept, background=BackgroundTask(answer.aclose)
         )
-
-
-class _Close:
-    """Close the other side's answer once it has been sent."""
-
-    def __init__(self, answer: httpx.Response):
-        self._answer = answer
-
-    async def __call__(self) -> None:
-        await self._answer.aclose()

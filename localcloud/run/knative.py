@@ -80,7 +80,7 @@ def task(resource: Object) -> Object:
 
 def _running_state(resource: Object) -> str:
     """Return the state by which gcloud marks a task."""
-    end = next((item for item in resource["conditions"] if item["type"] == "Completed"), {})
+    end: Object = next((item for item in resource["conditions"] if item["type"] == "Completed"), {})
     if end.get("executionReason") == "CANCELLED":
         return "Cancelled"
     ended = {"CONDITION_SUCCEEDED": "Succeeded", "CONDITION_FAILED": "Failed"}
@@ -194,7 +194,7 @@ def _task_spec(template: Object) -> Object:
 
 
 def _container(given: Object) -> Object:
-    made = {
+    made: Object = {
         key: given[key] for key in ("name", "image", "command", "args", "workingDir", "volumeMounts") if key in given
     }
     if limits := given.get("resources", {}).get("limits"):

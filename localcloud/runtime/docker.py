@@ -140,24 +140,26 @@ class DockerRuntime:
         return f"localcloud-{self._state}-{key}"
 
     def _body(self, spec: TaskSpec) -> dict[str, Any]:
-        granted, writable = self.grant(spec.memory_mib, spec.cpus), self._images[spec.image]
+        env = dict(spec.env) | ({"LONGHAUL_NO_GPU": "1"} if spec.gpus and not self._gpu else {})
+        body = {
+            "Image": spec.image,
+            "Env": [f"{name}={value}" for name, value in env.items()],
+            "Labels": {LABEL_STATE: self._state, LABEL_KEY: spec.key},
+            "HostConfig": self._host_config(spec),
+            "StopSignal": "SIGTERM",
+        }
+        optional = {"Entrypoint": list(spec.command), "Cmd": list(spec.args), "WorkingDir": spec.working_dir}
+        return body | {name: value for name, value in optional.items() if value}
+
+    def _host_config(self, spec: TaskSpec) -> dict[str, Any]:
+        granted = self.grant(spec.memory_mib, spec.cpus)
+        tmpfs, mounts = self._mounts(spec, granted.memory_mib)
         root = self._users[spec.image].partition(":")[0] in ("root", "0")
-        memory = granted.memory_mib << 20
-        tmpfs = {path: _TMPFS.format(mib=granted.memory_mib) for path in writable.empty}
-        mounts = [
-            {"Type": "bind", "Source": str(source), "Target": path}
-            for path, source in self._seeds.make(spec.key, writable)
-        ]
-        for volume in spec.volumes:
-            if volume.medium == "memory":
-                tmpfs[volume.path] = _TMPFS.format(mib=volume.size_mib or granted.memory_mib)
-            else:
-                mounts.append({"Type": "volume", "Target": volume.path})
-        host = {
+        config = {
             "NetworkMode": "host",
-            "Memory": memory,
-            "MemorySwap": memory,
-            "ShmSize": memory,
+            "Memory": granted.memory_mib << 20,
+            "MemorySwap": granted.memory_mib << 20,
+            "ShmSize": granted.memory_mib << 20,
             "NanoCpus": int(granted.cpus * 1e9),
             "PidsLimit": self._limits.pids_limit,
             "ReadonlyRootfs": True,
@@ -171,17 +173,23 @@ class DockerRuntime:
             "RestartPolicy": {"Name": "no"},
         }
         if spec.gpus and self._gpu:
-            host["DeviceRequests"] = [{"Driver": "nvidia", "Count": spec.gpus, "Capabilities": [["gpu"]]}]
-        env = dict(spec.env) | ({"LONGHAUL_NO_GPU": "1"} if spec.gpus and not self._gpu else {})
-        body = {
-            "Image": spec.image,
-            "Env": [f"{name}={value}" for name, value in env.items()],
-            "Labels": {LABEL_STATE: self._state, LABEL_KEY: spec.key},
-            "HostConfig": host,
-            "StopSignal": "SIGTERM",
-        }
-        optional = {"Entrypoint": list(spec.command), "Cmd": list(spec.args), "WorkingDir": spec.working_dir}
-        return body | {name: value for name, value in optional.items() if value}
+            config["DeviceRequests"] = [{"Driver": "nvidia", "Count": spec.gpus, "Capabilities": [["gpu"]]}]
+        return config
+
+    def _mounts(self, spec: TaskSpec, memory_mib: int) -> tuple[dict[str, str], list[dict[str, str]]]:
+        """Return what is mounted as tmpfs, and what otherwise."""
+        writable = self._images[spec.image]
+        tmpfs = {path: _TMPFS.format(mib=memory_mib) for path in writable.empty}
+        mounts = [
+            {"Type": "bind", "Source": str(source), "Target": path}
+            for path, source in self._seeds.make(spec.key, writable)
+        ]
+        for volume in spec.volumes:
+            if volume.medium == "memory":
+                tmpfs[volume.path] = _TMPFS.format(mib=volume.size_mib or memory_mib)
+            else:
+                mounts.append({"Type": "volume", "Target": volume.path})
+        return tmpfs, mounts
 
     async def wait(self, run_id: str) -> Exit | None:
         while True:

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -321,46 +319,3 @@ def test_anonymous_callers_can_be_denied_while_tasks_and_tokens_work(task_image:
             f"{denying.url('run')}/v2/{httpx.post(f'{url}/a:run', json={}, headers=owner).json()['metadata']['name']}"
         )
         eventually(lambda: httpx.get(execution, headers=owner).json().get("succeededCount") == 1)
-
-
-@pytest.fixture
-def gcloud(cloud: LocalCloud, tmp_path: Path) -> Callable[..., str]:
-    if subprocess.run(["which", "gcloud"], capture_output=True, check=False).returncode:
-        pytest.skip("gcloud is not installed")
-    env = os.environ | {
-        "CLOUDSDK_CONFIG": str(tmp_path),
-        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
-        "CLOUDSDK_CORE_PROJECT": PROJECT,
-        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
-        "CLOUDSDK_RUN_REGION": "europe-west1",
-        "CLOUDSDK_PROXY_TYPE": "http",
-        "CLOUDSDK_PROXY_ADDRESS": "127.0.0.1",
-        "CLOUDSDK_PROXY_PORT": str(cloud.ports["run"]),
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN": "http://run.emulator/",
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": "http://logging.emulator/",
-    }
-
-    def call(*words: str, rc: int = 0) -> str:
-        done = subprocess.run(["gcloud", "run", "jobs", *words], env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == rc, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    return call
-
-
-def test_gcloud_lists_describes_executes_cancels_and_reads_logs(run: Run, gcloud: Callable[..., str]) -> None:
-    name = run.job("exit", "1").rpartition("/")[2]
-    assert name in gcloud("list")
-    assert "Args:          exit 1" in gcloud("describe", name)
-    said = gcloud("execute", name, "--wait", "--args=lines,from-gcloud", "--update-env-vars=A=1", "--task-timeout=60s")
-    assert "has successfully completed" in said
-    assert "The execution failed" in gcloud("execute", name, "--wait", rc=1)
-    listed = gcloud(
-        "executions", "list", f"--job={name}", "--format=value(metadata.name,status.succeededCount)"
-    ).split()
-    assert len(listed) == 3  # the failed one has no succeededCount
-    assert "failed with message: The container exited with an error." in gcloud("executions", "describe", listed[0])
-    assert "from-gcloud" in gcloud("logs", "read", name)
-    gcloud("execute", name, "--async", "--args=term")
-    running = gcloud("executions", "list", f"--job={name}", "--format=value(metadata.name)").split()[0]
-    assert "Cancelled execution" in gcloud("executions", "cancel", running)
