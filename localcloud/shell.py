@@ -258,6 +258,17 @@ async def read_json(request: Request) -> Any:
     if not body.strip():
         return {}
     try:
-        return json.loads(body)
+        parsed = json.loads(body, parse_constant=_no_constant)
+        if b"\\u" in body:
+            json.dumps(parsed, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise errors.invalid("Invalid JSON payload received. A string is not valid Unicode.") from None
+    except RecursionError:
+        raise errors.invalid("Invalid JSON payload received. It is nested too deeply.") from None
     except ValueError as error:
         raise errors.invalid(f"Invalid JSON payload received. {error}") from None
+    return parsed
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON.")

@@ -44,7 +44,20 @@ def test_a_gzip_bomb_is_refused(cloud: LocalCloud) -> None:
     assert httpx.post(url, content=bomb, headers={"content-encoding": "gzip"}).status_code == 413
 
 
-@pytest.mark.parametrize("body", [b"{", b'"text"', b"[1]", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b'"text"',
+        b"[1]",
+        b"\xff\xfe",
+        b'{"accountId": NaN}',
+        b'{"accountId": "\\ud800"}',
+        b'{"serviceAccount":' * 100_000,
+        b'{"accountId": ' + b"9" * 5000 + b"}",
+    ],
+    ids=["cut", "text", "list", "not-utf8", "nan", "half-a-character", "deep", "endless-number"],
+)
 def test_a_body_that_is_no_message_is_400_in_google_s_form(cloud: LocalCloud, body: bytes) -> None:
     answer = httpx.post(f"{cloud.url('iam')}/v1/projects/demo-project/serviceAccounts", content=body)
     assert (answer.status_code, answer.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
