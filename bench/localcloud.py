@@ -6,13 +6,18 @@ and a latency counts from the intended time: a server that stalls cannot hide it
 
 import argparse
 import asyncio
+import contextlib
 import json
+import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 from rich.console import Console
@@ -81,6 +86,33 @@ def fill(cloud: LocalCloud) -> list[Read]:
     ]
 
 
+async def bare(scope: Any, receive: Any, send: Any) -> None:
+    """Answer nothing but an empty object: what the same server costs without a cloud in it."""
+    if scope["type"] == "http":
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+
+@contextlib.contextmanager
+def bare_server() -> Iterator[Read]:
+    """The floor to compare with: `bare` on the same HTTP server, in a process of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "bench.localcloud:bare", "--port", str(port), "--log-level", "error"]
+    server = subprocess.Popen([*command, "--lifespan", "off", "--no-access-log"])
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.05)
+        yield Read("(a bare server)", port, "/")
+    finally:
+        server.terminate()
+        server.wait()
+
+
 async def drive(reads: list[Read], rate: float, seconds: float) -> None:
     """Send the reads in turn at `rate` a second for `seconds`."""
     pools = {read.port: Connections(read.port) for read in reads}
@@ -107,13 +139,13 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]
 
 
-def report(reads: list[Read], rate: float) -> dict[str, dict[str, float | bool]]:
+def report(reads: list[Read], floor: Read, rate: float) -> dict[str, dict[str, float | bool]]:
     """Print the table and return the figures."""
     everything = Read("all", 0, "", [value for read in reads for value in read.taken_ms])
     table = Table(title=f"reads at {rate:g} a second, ms from the intended time")
     for heading in ("read", "number", "median", "p99", "max"):
         table.add_column(heading, justify="left" if heading == "read" else "right")
-    for read in (*reads, everything):
+    for read in (*reads, everything, floor):
         taken = read.taken_ms
         figures = (statistics.median(taken), percentile(taken, 0.99), max(taken))
         table.add_row(read.name, str(len(taken)), *(f"{value:.2f}" for value in figures))
@@ -135,7 +167,9 @@ def main() -> int:
         with local_cloud(Path(folder) / "state", config) as cloud:
             reads = fill(cloud)
             asyncio.run(drive(reads, given.rate, given.seconds))
-    figures = report(reads, given.rate)
+    with bare_server() as floor:
+        asyncio.run(drive([floor], given.rate, given.seconds / 2))
+    figures = report(reads, floor, given.rate)
     print(json.dumps(figures))
     return 0 if all(figure["ok"] for figure in figures.values()) else 1
 
