@@ -21,6 +21,9 @@ LOG_TAIL_LINES = 40
 def conclude(run: "HeavyRun", state: RunState, message: str, failure: RunFailure | None = None) -> ExitCode:
     """Log, record, error, status, in this order: once the status is final nothing changes any more."""
     assert run.ledger is not None  # noqa: S101  # both callers have opened it
+    if run.ledger.lost:
+        run.log.error("nothing more is written about this run: somebody else has ended it")
+        return ExitCode.BAD_REQUEST
     try:
         _write_last_files(run, state, failure)
     except RunFailure as late:

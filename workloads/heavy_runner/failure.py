@@ -24,7 +24,10 @@ def from_input(error: storage.StorageError, what: str) -> RunFailure:
             code, hint = ErrorCode.INPUT_MISSING, "Upload it first, and check the URI in the request letter by letter."
         case storage.Denied():
             code = ErrorCode.INPUT_UNREADABLE
-            hint = "Give the job's service account roles/storage.objectViewer on that bucket."
+            hint = (
+                "Give the job's service account roles/storage.objectUser on that bucket; to an account that may not "
+                "list, an object that does not exist looks the same."
+            )
         case storage.Changed() | storage.Corrupt():
             code, hint = ErrorCode.INPUT_CHANGED, "Leave the inputs alone until the run has ended, then start it again."
         case storage.NoSpace():

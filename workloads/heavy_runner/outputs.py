@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from workloads.common.storage import Storage, StorageError, Transfer
+from workloads.common.storage import Storage, StorageError, Transfer, Unavailable
 from workloads.heavy_runner.contract import EXECUTION_LOG, READ_SETTINGS
 from workloads.heavy_runner.failure import from_output
 
@@ -21,6 +21,8 @@ MAX_NAMED = 100
 SPARSE_BYTES = 64 << 20
 """A file larger than this of which less than half is really there is not uploaded."""
 PARALLEL_FILES = 4
+GIVE_UP_S = 20.0
+"""Once one upload has waited in vain for the service, the others and the final state get this long, seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,8 @@ def upload(storage: Storage, found: Found, base_uri: str, transfer: Transfer, up
         try:
             uploaded[file.path] = storage.at(uri).upload(source, uri, transfer).size
         except StorageError as error:
+            if isinstance(error, Unavailable):
+                storage.deadline.end_in(GIVE_UP_S)
             raise from_output(error, f"output {file.path}") from error
         finally:
             os.close(source)

@@ -99,6 +99,7 @@ class HeavyRun:
         self._process: ScriptProcess | None = None
         self._transfer = Transfer(stop)
         self._peak_before = 0
+        self._upload_tried = False
 
     def execute(self) -> ExitCode:
         """Do the run; whatever happens, its final state is written if it can be.
@@ -313,8 +314,9 @@ class HeavyRun:
 
     def _upload(self, request: Request) -> None:
         if self.ledger and self.ledger.lost:
-            raise ClaimLost("it was ended by somebody else")
+            raise ClaimLost("it was ended by somebody else")  # its outputs are not to be mixed with ours
         began = self.clock()
+        self._upload_tried = True
         self.found = outputs.find(
             self.run_dir,
             inputs=[request.data_path, *(file.path for file in request.support_files)],
@@ -340,7 +342,7 @@ class HeavyRun:
         try:
             if self.ledger is None:
                 self._open_ledger()
-            if self.outcome and not self.uploaded and isinstance(self.request, Request):
+            if self.outcome and not self._upload_tried and isinstance(self.request, Request):
                 self._upload(self.request)
         except (RunFailure, Interrupted) as also:
             self.log.error(f"some outputs are not uploaded: {also or 'no time left'}")

@@ -1,9 +1,10 @@
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from workloads.common.storage import Storage, Transfer
+from workloads.common.storage import Blob, LocalStore, Storage, Transfer, Unavailable
 from workloads.heavy_runner import outputs
 from workloads.heavy_runner.failure import RunFailure
 
@@ -91,3 +92,16 @@ def test_one_output_that_cannot_be_written_does_not_keep_the_others(folder: Path
     with pytest.raises(RunFailure, match=r"output data/metrics\.json cannot be written"):
         outputs.upload(local(), found, f"{tmp_path}/out/", Transfer(), uploaded)
     assert uploaded == {"reports/r.html": 1}
+
+
+def test_service_that_is_away_is_not_waited_for_by_every_file(folder: Path, tmp_path: Path) -> None:
+    class Away(LocalStore):
+        def upload(self, source: int, uri: str, transfer: Transfer, *, if_generation: int | None = None) -> Blob:
+            raise Unavailable(uri, "no answer")
+
+    storage = Storage(lambda deadline: Away())
+    found = outputs.find(folder, inputs=INPUTS, required=[])
+    with pytest.raises(RunFailure) as caught:
+        outputs.upload(storage, found, "gs://out/", Transfer(), {})
+    assert caught.value.code == "storage_unavailable"
+    assert storage.deadline.left(time.monotonic()) <= outputs.GIVE_UP_S
