@@ -137,6 +137,9 @@ class ScriptProcess:
         for pump in pumps:
             pump.join(timeout=SWEEP_S)
         self._capture.close()
+        kills = self._memory.read().oom_kills - kills
+        if kills and self._memory.limit:
+            self._peak = self._memory.limit  # it was reached between two looks
         status = self._status or 0
         child.returncode = os.waitstatus_to_exitcode(status)
         return Outcome(
@@ -144,7 +147,7 @@ class ScriptProcess:
             exit_code=child.returncode,
             seconds=seconds,
             peak_bytes=self._peak,
-            oom_kills=self._memory.read().oom_kills - kills,
+            oom_kills=kills,
             leftovers=leftovers,
         )
 
