@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -97,7 +97,10 @@ class Daemon:
         log.info("stopped")
 
     async def _stop_services(self) -> None:
-        """Listeners first and at once, then what runs beside them."""
+        """What must end while the APIs still answer (`drain`), then the listeners at once, then what runs beside them."""
+        for service in self._services:
+            if (drain := getattr(service, "drain", None)) is not None:
+                await _end(service, drain)
         listeners = [service for service in self._services if isinstance(service, Listener)]
         await asyncio.gather(*map(_stop, listeners))
         for service in reversed(self._services):
@@ -113,8 +116,12 @@ class Daemon:
 
 
 async def _stop(service: Service) -> None:
+    await _end(service, service.stop)
+
+
+async def _end(service: Service, how: Callable[[], Awaitable[None]]) -> None:
     try:
-        await asyncio.wait_for(service.stop(), STOP_TIMEOUT_S)
+        await asyncio.wait_for(how(), STOP_TIMEOUT_S)
     except Exception:
         # one part that will not stop must not keep the others running
         log.exception("stopping %s", type(service).__name__)

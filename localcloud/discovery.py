@@ -39,6 +39,13 @@ def document(name: str, version: str) -> dict[str, Any]:
     return loaded
 
 
+@lru_cache
+def service_names() -> frozenset[str]:
+    """The APIs that have a document, such as run.googleapis.com."""
+    folder = resources.files("googleapiclient.discovery_cache") / "documents"
+    return frozenset(f"{file.name.partition('.')[0]}.googleapis.com" for file in folder.iterdir())
+
+
 @dataclass(frozen=True)
 class Method:
     id: str

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from localcloud.cloud import Cloud
-from localcloud.discovery import Discovery
+from localcloud.discovery import Discovery, service_names
 from localcloud.errors import ApiError, error_info, invalid
 from localcloud.shell import Api, App, Call
 
@@ -78,7 +78,8 @@ def _service(call: Call, name: str) -> dict[str, Any]:
 
 
 def _check_known(name: str) -> None:
-    if not SERVICE_NAME.match(name) or (name.endswith(".googleapis.com") and name not in TITLES):
+    google = name.endswith(".googleapis.com")
+    if not SERVICE_NAME.match(name) or (google and name not in TITLES and name not in service_names()):
         info = error_info(
             "SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED", {"services": name}, "serviceusage.googleapis.com"
         )

@@ -80,6 +80,11 @@ def test_an_unknown_service_is_refused(fresh: LocalCloud, name: str) -> None:
     assert caught.value.resp.status == 403
 
 
+def test_an_api_that_is_not_served_here_can_be_enabled_all_the_same(fresh: LocalCloud) -> None:
+    operation = services(fresh).enable(name=f"{PARENT}/services/eventarc.googleapis.com", body={}).execute()
+    assert operation["response"]["service"]["state"] == "ENABLED"
+
+
 def test_the_older_version_answers_too(fresh: LocalCloud) -> None:
     got = services(fresh, "v1beta1").get(name=f"{PARENT}/services/logging.googleapis.com").execute()
     assert got["state"] == "ENABLED"
