@@ -42,6 +42,11 @@ elif what == "term":
         print("asked to stop", flush=True); sys.exit(3)
     signal.signal(signal.SIGTERM, stop)
     print("waiting", flush=True); time.sleep(600)
+elif what == "farewell":
+    def stop(*_):
+        print("farewell", urllib.request.urlopen(rest[0]).status, flush=True); sys.exit(3)
+    signal.signal(signal.SIGTERM, stop)
+    print("waiting", flush=True); time.sleep(600)
 elif what == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN); print("waiting", flush=True); time.sleep(600)
 elif what == "memory":

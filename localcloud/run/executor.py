@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from localcloud.errors import ApiError, failed_precondition
+from localcloud.errors import ApiError, failed_precondition, unavailable
 from localcloud.run import names
 from localcloud.run.course import Course
 from localcloud.run.executions import TYPE, Executions
@@ -36,23 +36,29 @@ class Executor:
         self._courses: dict[str, tuple[Course, asyncio.Task[None]]] = {}
         self._opening: asyncio.Task[None] | None = None
         self._opened = asyncio.Event()
+        self._draining = False
 
     async def start(self) -> None:
         self._opening = asyncio.create_task(self._open(), name="run-open")
 
-    async def stop(self) -> None:
-        """Stop, or leave, what runs, as the settings say; nothing is left behind by `cancel`."""
+    async def drain(self) -> None:
+        """Stop what runs, if the settings say so, while the other APIs still answer: tasks may store their last state."""
+        self._draining = True
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
-        under_way = list(self._courses.values())
         if self.settings.on_stop == "cancel":
-            for name in list(self._courses):
+            under_way = list(self._courses.items())
+            for name, _ in under_way:
                 self.cancel(name)
-            await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
-        for _, task in under_way:
+            await asyncio.gather(*(task for _, (_, task) in under_way), return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Let go of what still runs; it is taken up again at the next start."""
+        under_way = [task for _, task in self._courses.values()]
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
         await self.registry.close()
         await self.runtime.close()
 
@@ -105,6 +111,8 @@ class Executor:
         Raises:
             ApiError: 400, the overrides do not fit the job.
         """
+        if self._draining:
+            raise unavailable("The local cloud is being stopped.")
         check_overrides(overrides, job["template"]["template"])
         operation = self._accept(job, overrides, caller, token)
         if not token and self.cloud.faults.doubled():

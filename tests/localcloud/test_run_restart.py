@@ -117,12 +117,12 @@ def test_task_whose_container_is_gone_fails_with_the_reason(broken: Broken) -> N
 
 
 def test_stopping_in_order_cancels_what_runs_and_leaves_nothing(broken: Broken) -> None:
-    execution = broken.start("term")
+    execution = broken.start("farewell", f"{broken.cloud.url('run')}{JOBS}")
     broken.cloud.stop()
     assert broken.containers() == []
     broken.cloud.start()
     assert broken.ended(execution)["executionReason"] == "CANCELLED"
-    assert broken.lines()[-1] == "asked to stop"
+    assert broken.lines()[-1] == "farewell 200"  # the APIs still answered
 
 
 def test_stopping_in_order_can_also_leave_tasks_running(broken: Broken) -> None:
