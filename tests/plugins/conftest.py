@@ -36,9 +36,10 @@ def stub(server: Stub) -> Iterator[Stub]:
 def engine() -> Path:
     """The engine's binary: on PATH, or the one the set-up built."""
     cache = Path(os.environ.get("LONGHAUL_CACHE", Path.home() / ".cache" / "longhaul"))
-    found = shutil.which("pulumi") or str(cache / "bin" / "pulumi")
-    assert Path(found).exists(), f"no Pulumi engine on PATH or at {found}: run the set-up"
-    return Path(found)
+    on_path = shutil.which("pulumi")
+    found = [Path(on_path)] if on_path else sorted(cache.glob("engine/*/bin/pulumi"))
+    assert found, f"no Pulumi engine on PATH or under {cache}: run the set-up (make setup)"
+    return found[-1]
 
 
 def wrapper(folder: Path, name: str) -> None:
