@@ -97,8 +97,12 @@ def with_digest(name: str, path: str, repo_digest: str) -> str:
 
 
 def dockerfile_of(workload: str) -> str:
-    """Path of the workload's Dockerfile under the project's root."""
-    return f"{CONTEXT}/{workload}/Dockerfile"
+    """Path of the workload's Dockerfile under the project's root.
+
+    It lies at the root of the context: there the plugin, which looks for CONTEXT/NAME.dockerignore, and BuildKit, which
+    looks beside the Dockerfile, find the same ignore file.
+    """
+    return f"{CONTEXT}/{workload}.Dockerfile"
 
 
 def context_files(name: str, workload: str, root: Path = PROJECT_ROOT) -> dict[str, str]:
@@ -109,13 +113,15 @@ def context_files(name: str, workload: str, root: Path = PROJECT_ROOT) -> dict[s
             edit elsewhere would rebuild the image.
     """
     context, dockerfile = root / CONTEXT, root / dockerfile_of(workload)
-    ignore = dockerfile.with_name("Dockerfile.dockerignore")
+    ignore = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
     if not dockerfile.is_file() or not ignore.is_file():
-        raise refusal(name, "workload", "a folder with Dockerfile and Dockerfile.dockerignore", repr(workload))
+        raise refusal(
+            name, "workload", f"a folder with {dockerfile.name} and its .dockerignore beside it", repr(workload)
+        )
     lines = [line.strip() for line in ignore.read_text().splitlines()]
     first, *allowed = [line for line in lines if line and not line.startswith("#")]
     if first != "*" or not all(line.startswith("!") for line in allowed):
-        raise refusal(name, "Dockerfile.dockerignore", "an allow-list: `*`, then lines `!GLOB`", repr(str(workload)))
+        raise refusal(name, ignore.name, "an allow-list: `*`, then lines `!GLOB`", repr(str(workload)))
     found = {file for line in allowed for file in context.glob(line.removeprefix("!")) if file.is_file()}
     return {file.relative_to(context).as_posix(): _digest(file.read_bytes()) for file in sorted({*found, dockerfile})}
 

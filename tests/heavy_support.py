@@ -114,7 +114,7 @@ def build_image(engine: Engine) -> str:
     known = engine("image", "inspect", BASE_IMAGE, check=False).returncode == 0
     base = ["--build-arg", f"BASE_IMAGE={BASE_IMAGE}"] if known else []
     context = ROOT / "workloads"
-    dockerfile = str(context / "heavy_runner" / "Dockerfile")
+    dockerfile = str(context / "heavy_runner.Dockerfile")
     said = ""
     for program in dict.fromkeys([engine.program, "/usr/bin/docker"]):
         build = ["build", "--network", "host", *base, "-f", dockerfile, "-t", TAG, str(context)]

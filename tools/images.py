@@ -16,7 +16,7 @@ def main() -> int:
     if "DOCKER_HOST" not in os.environ:
         print("no Docker engine on this machine: the sandbox runs processes and needs no image")
         return 1
-    dockerfile = ROOT / "workloads" / "heavy_runner" / "Dockerfile"
+    dockerfile = ROOT / "workloads" / "heavy_runner.Dockerfile"
     argv = ["docker", "build", "--network", "host", "--build-arg", f"BASE_IMAGE={BASE}"]
     argv += ["--file", str(dockerfile), "--tag", IMAGE, str(ROOT / "workloads")]
     return subprocess.run(argv, env={**os.environ, "DOCKER_BUILDKIT": "1"}, check=False).returncode

@@ -12,7 +12,7 @@ from docker.utils.build import exclude_paths
 from components.workload_image import WorkloadImage, content_tag, context_files, with_digest
 
 PIN = "us-central1-docker.pkg.dev/acme/images/heavy-runner@sha256:" + "1b" * 32
-WORKLOADS = sorted(file.parent.name for file in ROOT.glob("workloads/*/Dockerfile"))
+WORKLOADS = sorted(file.stem for file in ROOT.glob("workloads/*.Dockerfile"))
 
 
 def build(**changes: Any) -> list[str]:
@@ -27,7 +27,7 @@ def test_it_is_built_from_the_tree_for_cloud_runs_platform(cloud: Recorder) -> N
     image = cloud.resources["img-build"]
     assert image["build"] == {
         "context": "workloads",
-        "dockerfile": "workloads/heavy_runner/Dockerfile",
+        "dockerfile": "workloads/heavy_runner.Dockerfile",
         "platform": "linux/amd64",
         "builderVersion": "BuilderBuildKit",
         "args": {"BASE_IMAGE": "longhaul/base:trixie"},
@@ -56,7 +56,7 @@ def test_a_pin_without_digest_is_refused(cloud: Recorder) -> None:
 
 def test_a_workload_that_is_not_there_is_refused(cloud: Recorder) -> None:
     with pytest.raises(
-        ValueError, match=r"img: workload must be a folder with Dockerfile and Dockerfile\.dockerignore"
+        ValueError, match=r"img: workload must be a folder with lifter\.Dockerfile and its \.dockerignore"
     ):
         build(workload="lifter")
 
@@ -64,14 +64,14 @@ def test_a_workload_that_is_not_there_is_refused(cloud: Recorder) -> None:
 def test_the_state_says_which_files_it_was_built_from(cloud: Recorder) -> None:
     build()
     files = cloud.resources["img"]["files"]
-    assert {"__init__.py", "common/contract.py", "heavy_runner/contract.py", "heavy_runner/Dockerfile"} <= set(files)
+    assert {"__init__.py", "common/contract.py", "heavy_runner/contract.py", "heavy_runner.Dockerfile"} <= set(files)
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_files_are_those_that_docker_lets_into_the_build(workload: str) -> None:
-    ignore = (ROOT / f"workloads/{workload}/Dockerfile.dockerignore").read_text().splitlines()
+    ignore = (ROOT / f"workloads/{workload}.Dockerfile.dockerignore").read_text().splitlines()
     patterns = [line for line in ignore if line and not line.startswith("#")]
-    admitted = exclude_paths(str(ROOT / "workloads"), patterns, dockerfile=f"{workload}/Dockerfile")
+    admitted = exclude_paths(str(ROOT / "workloads"), patterns, dockerfile=f"{workload}.Dockerfile")
     files = {path for path in admitted if (ROOT / "workloads" / path).is_file()}
     assert set(context_files("img", workload)) == files - {".dockerignore"}
 
@@ -105,8 +105,8 @@ def test_every_input_that_makes_a_new_build_gives_another_tag(tree: Path) -> Non
 
 
 def test_an_ignore_file_that_lets_everything_in_is_refused(tree: Path) -> None:
-    (tree / "workloads/heavy_runner/Dockerfile.dockerignore").write_text("**/*.md\n")
-    with pytest.raises(ValueError, match=r"Dockerfile\.dockerignore must be an allow-list"):
+    (tree / "workloads/heavy_runner.Dockerfile.dockerignore").write_text("**/*.md\n")
+    with pytest.raises(ValueError, match=r"heavy_runner\.Dockerfile\.dockerignore must be an allow-list"):
         tag(tree)
 
 

@@ -1,4 +1,4 @@
-# Context is workloads/; Dockerfile.dockerignore lets in only this workload, common/ and the lock.
+# Context is workloads/; the .dockerignore beside this file lets in only this workload, common/ and the lock.
 ARG BASE_IMAGE=python:3.13-slim-trixie
 
 FROM ${BASE_IMAGE} AS environment
