@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tools import apt
-from tools.common import Done, Machine, StepError, build_folder, call, end_group_of, lock, say
+from tools.common import Done, Machine, StepError, build_folder, call, end_group_of, lock, say, unmount
 
 IMAGE = "longhaul/base:trixie"
 PUBLIC_IMAGE = "python:3.13-slim-trixie"
@@ -128,10 +128,7 @@ def _debootstrap(m: Machine, tarball: Path) -> None:
 
 def _remove_root(root: Path) -> None:
     """Remove what debootstrap made, after letting go of what it may still have mounted there."""
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    below = sorted((path for path in mounts if path.startswith(f"{root}/")), reverse=True)
-    for path in below:
-        subprocess.run(["umount", "--lazy", path], check=True, timeout=30)
+    unmount(root)
     if root.exists():
         shutil.rmtree(root)
 

@@ -254,6 +254,13 @@ def end_group_of(word: str) -> None:
         time.sleep(0.05)
 
 
+def unmount(folder: Path) -> None:
+    """Let go of every file system that is mounted on `folder` or below it."""
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for path in sorted((path for path in mounts if Path(path).is_relative_to(folder)), reverse=True):
+        subprocess.run(["umount", "--lazy", path], check=True, timeout=30)
+
+
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     """Write in one piece, and only if it differs, so that a repeated set-up changes no time stamp."""
     if path.exists() and path.read_text() == text and path.stat().st_mode & 0o777 == mode:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from tools import apt
-from tools.common import Done, Machine, StepError, call, lock, processes_with, say
+from tools.common import Done, Machine, StepError, call, lock, processes_with, say, unmount
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 START_TIMEOUT_S = 60.0
@@ -199,4 +199,5 @@ def down(m: Machine) -> str:
         if pid is None:
             return "no private Docker engine runs"
         _stop(pid)
+        unmount(m.cache / "docker")  # a daemon that was killed earlier has left its data root mounted on itself
         return f"stopped the private Docker engine (process {pid}); its images stay in {m.cache / 'docker'}"
