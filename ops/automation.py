@@ -102,6 +102,8 @@ class Stack:
         if left.protected:
             plan = self.preview(refresh=refresh)
             self._refuse_protected([s.urn for s in plan.steps if s.op in DELETING and s.urn in left.protected])
+        if left.pending:
+            self.refresh()
         repaired = tuple(urn.rpartition("::")[2] for urn in (*left.failed, *left.pending))
         done = self._run(
             lambda take: self._stack.up(refresh=(refresh or bool(repaired)) or None, show_secrets=False, on_event=take),
@@ -217,7 +219,10 @@ def _first_error(errors: list[str], text: str) -> str:
             # the last line of a Python traceback is the error, the first of anything else
             return lines[-1] if "Traceback" in message else " ".join(lines)[:2000]
     found = [line.strip() for line in text.splitlines() if "error:" in line and "update failed" not in line]
-    return (found[0].partition("error:")[2].strip() if found else text.strip().splitlines()[-1])[:2000]
+    if found:
+        return found[0].partition("error:")[2].strip()[:2000]
+    code = re.search(r"code: (-?\d+)", text)
+    return f"the engine ended without a word, exit code {code[1]}" if code else text.strip()[-2000:]
 
 
 def _is_noise(line: str) -> bool:

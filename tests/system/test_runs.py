@@ -3,12 +3,16 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
-from system_support import Lab, until
+from system_support import ROOT, Lab, until
 
+from ops import heavy, lifecycle, targets
+from ops.request import Request
 from workloads.heavy_runner.contract import ErrorCode
 
 
@@ -157,6 +161,33 @@ def test_a_run_that_somebody_started_by_hand_is_found_like_any_other(lab: Lab, s
     until(lambda: state(lab, "by-hand") == "SUCCEEDED")
     assert "Container called exit(0)" in lab.longhaul("logs", "by-hand").stdout
     assert lab.json("fetch", "by-hand")["metrics"] == {"rows": 50}
+
+
+def test_an_interrupted_command_without_a_terminal_leaves_the_run_going(lab: Lab, scripts: Path) -> None:
+    call = [sys.executable, "-m", "ops.cli", "--project", str(lab.folder), *words(scripts, "sleep.py", "left")]
+    with subprocess.Popen(
+        call, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as command:
+        until_says(lab, "left", "sleeping")
+        os.killpg(command.pid, signal.SIGINT)
+        said, _ = command.communicate(timeout=60)
+    assert command.returncode == 0, said
+    assert "it goes on without you. longhaul status left" in said
+    assert state(lab, "left") == "RUNNING"
+    assert lab.json("cancel", "left")["state"] == "CANCELLED"
+
+
+def test_a_calling_system_needs_the_exported_variables_only(lab: Lab, scripts: Path, tmp_path: Path) -> None:
+    outputs = lab.outputs()
+    env = dict(line.split("=", 1) for line in outputs.require_heavy().env_block.splitlines() if line)
+    env |= {f"LONGHAUL_{name.upper()}_ENDPOINT": url for name, url in outputs.endpoints.items()}
+    target = targets.from_env(env)
+    run = heavy.submit(Request(data=scripts / "table.csv", script=scripts / "well.py"), target)
+    run = lifecycle.wait(run, target)
+    assert run.status is not None
+    assert run.status.state == "SUCCEEDED"
+    lifecycle.download(run, tmp_path)
+    assert json.loads((tmp_path / "data" / "metrics.json").read_text()) == {"rows": 50}
 
 
 def test_doctor_finds_everything_well(lab: Lab) -> None:
