@@ -33,9 +33,14 @@ PARTS: dict[str, str] = {
     "registry": "localcloud.registry",
     "logging": "localcloud.apis.logging",
     "metadata": "localcloud.metadata",
+    "bigquery": "localcloud.bigquery",
+    "bigquerystorage": "localcloud.bigquery.reads",
     "cloudbilling": "localcloud.apis.billing",
 }
-"""Port -> module with `app(cloud)`, the ASGI application, and optionally `services(cloud)`, what runs beside it."""
+"""Port -> module with `app(cloud)`, the ASGI application, and optionally `services(cloud)`, what runs beside it.
+
+A port that is not HTTP has a module with `listener(app, host, port)`, which is put on it in place of a Listener.
+"""
 
 STOP_TIMEOUT_S = 20.0
 
@@ -63,7 +68,10 @@ class Daemon:
         try:
             # ports first, applications second: an application may ask for the address of another
             proxies = {name: _Late() for name in modules}
-            listeners = {n: Listener(proxies[n], self.settings.host, self.settings.ports[n]) for n in modules}
+            listeners: dict[str, Any] = {}
+            for name, module in modules.items():
+                make = getattr(module, "listener", Listener)
+                listeners[name] = make(proxies[name], self.settings.host, self.settings.ports[name])
             bound = {name: listener.port for name, listener in listeners.items()}
             cloud.settings = self.settings = self.settings.with_ports(bound)
             for name, module in modules.items():

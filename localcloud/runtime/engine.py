@@ -134,6 +134,39 @@ class Engine:
         except httpx.TransportError as problem:
             raise RuntimeUnavailable(f"the Docker engine at {self.host} broke off a pull: {problem!r}") from problem
 
+    async def build(self, tag: str, context: bytes, arguments: dict[str, str], labels: dict[str, str]) -> None:
+        """Build an image from a tar of its context, on the host's network.
+
+        Raises:
+            EngineError: a step failed; with its last words.
+            RuntimeUnavailable: no answer.
+        """
+        query = {
+            "t": tag,
+            "networkmode": "host",
+            "buildargs": json.dumps(arguments),
+            "labels": json.dumps(labels),
+            "rm": "true",
+            "forcerm": "true",
+        }
+        headers = {"Content-Type": "application/x-tar"}
+        said: list[str] = []
+        try:
+            request = self._http.stream(
+                "POST", "/build", params=query, headers=headers, content=context, timeout=_NO_TIMEOUT
+            )
+            async with request as answer:
+                if answer.status_code >= 400:
+                    raise _error(answer.status_code, await answer.aread())
+                async for line in answer.aiter_lines():
+                    message = json.loads(line) if line.strip() else {}
+                    said = [*said[-4:], str(message.get("stream", "")).strip()]
+                    if "error" in message:
+                        words = " ".join(filter(None, said))
+                        raise EngineError(500, f"{message['error']} ({words})")
+        except httpx.TransportError as problem:
+            raise RuntimeUnavailable(f"the Docker engine at {self.host} broke off a build: {problem!r}") from problem
+
 
 def _reason(message: str) -> Any:
     low = message.lower()
