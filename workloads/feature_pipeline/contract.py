@@ -31,6 +31,11 @@ MANIFEST = "manifest.json"
 REPORT_JSON = "validation.json"
 REPORT_PAGE = "validation.html"
 SNAPSHOT = "snapshot.json"
+"""In the staging bucket: what the run of a pair reads, from its start until its training file is in place."""
+
+PLATFORM_CPU = 4.0
+PLATFORM_MEMORY_GIB = 12.0
+"""Shape of the job unless a stack names another."""
 
 
 class Stage(StrEnum):
@@ -56,6 +61,7 @@ class ErrorCode(StrEnum):
     MERGE_FAILED = "merge_failed"
     VALIDATION_FAILED = "validation_failed"
     OUTPUT_CHANGED = "output_changed"
+    HELD_BY_OTHER = "held_by_other"
     PERMISSION_DENIED = "permission_denied"
     STORAGE_UNAVAILABLE = "storage_unavailable"
     DISK_FULL = "disk_full"
@@ -83,6 +89,8 @@ _RETRY_IS_USELESS = frozenset(
         ErrorCode.TOO_LARGE,
         ErrorCode.VALIDATION_FAILED,
         ErrorCode.PERMISSION_DENIED,
+        ErrorCode.OUTPUT_CHANGED,
+        ErrorCode.HELD_BY_OTHER,
     }
 )
 
@@ -100,6 +108,11 @@ def records_prefix(pair: str, run_id: str) -> str:
 def checkpoints_prefix(pair: str) -> str:
     """Prefix of the checkpoints of `pair` in the staging bucket, with `/` at its end."""
     return f"checkpoints/{pair}/"
+
+
+def snapshot_object(pair: str) -> str:
+    """Object name of the snapshot of `pair` in the staging bucket; there while a run is under way or to be resumed."""
+    return f"{checkpoints_prefix(pair)}{SNAPSHOT}"
 
 
 def checkpoint_object(pair: str, snapshot: str, table: str) -> str:
@@ -129,6 +142,8 @@ class Status:
     peak_memory_mib: int = 0
     message: str = ""
     error_code: str = ""
+    hint: str = ""
+    """What to do about the error."""
     warnings: Sequence[str] = ()
     checks: Mapping[str, bool] = field(default_factory=dict)
     """The validation's checklist once it has run."""
@@ -196,11 +211,15 @@ class FeatureEnv:
     """Rate below half of which a warning says what holds it up. Default 10: what the first users saw."""
     keep: bool = False
     """Keep the checkpoints after the upload is verified."""
-    memory_gib: float = 12.0
-    cpu: float = 4.0
+    memory_gib: float = PLATFORM_MEMORY_GIB
+    cpu: float = PLATFORM_CPU
     """Shape of the job, for the record's cost."""
     image: str = ""
     """The container's own image by digest, for the record."""
+    bucket: str = ""
+    """Bucket of the run index, without gs://; empty: no index is kept."""
+    merge_tries: int = 3
+    """How often the merge is started again after it was killed or could not write, 1 to 10. Default 3."""
 
     def __post_init__(self) -> None:
         problems = [*self._missing(), *self._out_of_range()]
@@ -231,6 +250,7 @@ class FeatureEnv:
             "min_rows": (0, 10**12),
             "min_columns": (1, 10**6),
             "expected_tables_per_minute": (0, 10**6),
+            "merge_tries": (1, 10),
         }
         found = [
             f"{name}: must be {low} to {high}, got {getattr(self, name)}"

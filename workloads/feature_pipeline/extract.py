@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workloads.common.storage import Interrupted, NotFound, Stop, Storage, Transfer
+from workloads.common.storage import Changed, Interrupted, NotFound, Stop, Storage, Transfer
 from workloads.feature_pipeline import align, checkpoint
 from workloads.feature_pipeline.contract import FeatureEnv, checkpoint_object
 from workloads.feature_pipeline.manifest import Entry
-from workloads.feature_pipeline.tables import Snapshot, changed
-from workloads.feature_pipeline.warehouse import Warehouse
+from workloads.feature_pipeline.tables import Snapshot, changed, nested
+from workloads.feature_pipeline.warehouse import Warehouse, WarehouseError
 
 ENTRY_LIMIT_BYTES = 4 << 20
 
@@ -34,8 +34,23 @@ class SchemaChangedError(ValueError):
     """A table has other columns than when the run began."""
 
 
-class EmptyTableError(ValueError):
-    """A table has no rows at the snapshot's time."""
+class AbsentError(ValueError):
+    """A table has no rows at the snapshot's time, or is not there any more."""
+
+
+class NestedError(ValueError):
+    """A table has columns that no flat file can hold."""
+
+
+class _Halt(Stop):
+    """No further table is begun: the run is asked to stop, or a table has failed."""
+
+    def __init__(self, run: Stop) -> None:
+        super().__init__()
+        self._run = run
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._run.is_set()
 
 
 @dataclass
@@ -45,28 +60,46 @@ class Rate:
     total: int
     clock: Callable[[], float] = time.monotonic
     done: int = 0
+    """Tables extracted by this attempt."""
     reused: int = 0
     """Tables that an earlier attempt had extracted."""
+    skipped: int = 0
+    """Tables without rows or gone."""
+    bytes: int = 0
+    """Size of all checkpoints so far."""
     seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "encode": 0.0, "upload": 0.0})
 
     def __post_init__(self) -> None:
         self._start = self.clock()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Entry, fresh: bool) -> None:
+        """Count one table; only `fresh` ones, extracted now, make the rate."""
+        self.bytes += entry.size
+        if not fresh:
+            self.reused += 1
+            return
         self.done += 1
         for step, spent in entry.seconds.items():
             self.seconds[step] = self.seconds.get(step, 0.0) + spent
 
     @property
+    def ready(self) -> int:
+        """Tables whose checkpoint is in scratch."""
+        return self.done + self.reused
+
+    @property
+    def spent_s(self) -> float:
+        return self.clock() - self._start
+
+    @property
     def per_minute(self) -> float:
         """Tables extracted in a minute, 0 before the first."""
-        spent = self.clock() - self._start
-        return 60 * self.done / spent if spent > 0 else 0.0
+        return 60 * self.done / self.spent_s if self.spent_s > 0 else 0.0
 
     @property
     def eta_s(self) -> float | None:
         """Seconds until the last table at this rate."""
-        left = self.total - self.done - self.reused
+        left = self.total - self.ready - self.skipped
         return 60 * left / self.per_minute if self.per_minute else None
 
     def cause(self) -> str:
@@ -93,29 +126,34 @@ class Extractor:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.env, self.warehouse, self.storage, self.scratch = env, warehouse, storage, scratch
-        self._clock, self._stop = clock, stop
+        self._clock, self._stop, self._halt = clock, stop, _Halt(stop)
         self._encoders = threading.BoundedSemaphore(max(1, env.workers or cpus))
         self.transfer = Transfer(stop)
+        self._policies = align.Policies(
+            missing=env.policy_missing, duplicate=env.policy_duplicate, extra=env.policy_extra
+        )
 
     def path(self, table: str) -> Path:
         """Where the checkpoint of `table` lies in scratch."""
         return self.scratch / f"{table}.parquet"
 
     def run(
-        self, snapshot: Snapshot, allowed: frozenset[str], report: Callable[[Rate, Entry | None], None]
+        self, snapshot: Snapshot, allowed: frozenset[str], report: Callable[[Rate, Entry], None]
     ) -> tuple[dict[str, Entry], list[str]]:
-        """Return ({table: its entry}, tables without rows), extracting only what is not in the staging bucket yet.
+        """Put every table's checkpoint into scratch; return ({table: its entry}, tables without rows or gone).
 
-        `report` is called after every table. `allowed` tables may be empty.
+        Only what is not in the staging bucket yet is read from BigQuery. `report` is called after every table, and
+        may raise to end the extraction. `allowed` tables may be empty or gone.
 
         Raises:
-            KeyInvalidError, SchemaChangedError, EmptyTableError, align.MisalignedError: see there; the message names
-                the table.
+            KeyInvalidError, SchemaChangedError, NestedError, align.MisalignedError: see there; the message names the
+                table.
+            AbsentError: tables are empty or gone; the message names all of them.
             warehouse.WarehouseError, storage.StorageError: reading or writing failed.
         """
         rate = Rate(len(snapshot.tables), self._clock)
         target, entry = self._target(snapshot, rate)
-        entries, empty = {snapshot.target: entry}, []
+        entries, absent = {snapshot.target: entry}, dict[str, str]()
         report(rate, entry)
         with ThreadPoolExecutor(self.env.io_threads, thread_name_prefix="extract") as pool:
             futures: dict[Future[tuple[Entry, bool]], str] = {
@@ -125,47 +163,45 @@ class Extractor:
             }
             try:
                 for future in as_completed(futures):
-                    table = futures[future]
                     try:
                         entry, fresh = future.result()
-                    except EmptyTableError:
-                        if table not in allowed:
-                            raise
-                        empty.append(table)
-                        rate.reused += 1
+                    except AbsentError as error:
+                        absent[futures[future]] = str(error)
+                        rate.skipped += 1
                         continue
-                    entries[table] = entry
-                    if fresh:
-                        rate.add(entry)
-                    else:
-                        rate.reused += 1
+                    entries[entry.table] = entry
+                    rate.add(entry, fresh)
                     report(rate, entry)
             except BaseException:
-                self._stop.set()
+                self._halt.set()  # what is under way is finished: it need not be extracted again
                 pool.shutdown(cancel_futures=True)
                 raise
-        return {table: entries[table] for table in snapshot.tables if table in entries}, sorted(empty)
+        refused = sorted(table for table in absent if table not in allowed)
+        if refused:
+            shown = "; ".join(absent[table] for table in refused[:10])
+            rest = f"; … ({len(refused)} in all)" if len(refused) > 10 else ""
+            raise AbsentError(f"{shown}{rest}; fill them, or name them in missing_allowed")
+        return {table: entries[table] for table in snapshot.tables if table in entries}, sorted(absent)
 
     def _target(self, snapshot: Snapshot, rate: Rate) -> tuple[pa.Array, Entry]:
         """Return (the key that all tables get, the target table's entry)."""
         entry = self._stored(snapshot, snapshot.target)
-        if entry:
-            self.fetch(snapshot, entry)
-            rate.reused += 1
-        else:
+        fresh = entry is None
+        if entry is None:
             began = self._clock()
             content = self._read(snapshot, snapshot.target)
             ordered = _sorted(content, self.env.key_column, snapshot.target)
             spent = {"read": self._clock() - began}
-            counts = align.Counts(rows=len(content), missing=0, duplicate=0, extra=0, null_key=0, reordered=False)
+            moved = ordered is not content
+            counts = align.Counts(rows=len(content), missing=0, duplicate=0, extra=0, null_key=0, reordered=moved)
             entry = self._keep(snapshot, snapshot.target, ordered, counts, spent)
-            rate.add(entry)
+        rate.add(entry, fresh)
         key = pq.read_table(self.path(snapshot.target), columns=[self.env.key_column])[self.env.key_column]
         return key.combine_chunks(), entry
 
     def _one(self, snapshot: Snapshot, table: str, target: pa.Array) -> tuple[Entry, bool]:
         """Return (entry of `table`, whether it was extracted now)."""
-        if self._stop.is_set():
+        if self._halt.is_set():
             raise Interrupted
         entry = self._stored(snapshot, table)
         if entry:
@@ -173,27 +209,33 @@ class Extractor:
         began = self._clock()
         content = self._read(snapshot, table)
         spent = {"read": self._clock() - began}
-        policies = align.Policies(
-            missing=self.env.policy_missing, duplicate=self.env.policy_duplicate, extra=self.env.policy_extra
-        )
         with self._encoders:
+            if self._stop.is_set():
+                raise Interrupted
             try:
-                aligned, counts = align.align(content, target, self.env.key_column, policies)
+                aligned, counts = align.align(content, target, self.env.key_column, self._policies)
+            except align.MisalignedError as error:
+                raise align.MisalignedError(f"table {table}: {error}") from error
             except ValueError as error:
-                raise type(error)(f"table {table}: {error}") from error
+                raise KeyInvalidError(f"table {table}: {error}") from error
             del content
             return self._keep(snapshot, table, aligned, counts, spent), True
 
     def _read(self, snapshot: Snapshot, table: str) -> pa.Table:
         at = datetime.fromisoformat(snapshot.snapshot_time)
-        content = self.warehouse.read(snapshot.datasets[table], table, at)
+        if found := nested(snapshot.tables[table]):
+            raise NestedError(f"table {table}: columns {', '.join(found[:5])} hold arrays or records; flatten them")
+        try:
+            content = self.warehouse.read(snapshot.datasets[table], table, at)
+        except WarehouseError as error:
+            if error.gone:
+                raise AbsentError(f"table {table} is gone since the run began") from error
+            raise
         difference = changed(snapshot.tables[table], dict.fromkeys(content.column_names, ""))
         if difference:
-            raise SchemaChangedError(f"table {table}: comes {difference} since the run began; start a new run")
+            raise SchemaChangedError(f"table {table}: comes {difference} since the run began")
         if not len(content):
-            raise EmptyTableError(
-                f"table {table}: has no rows at {snapshot.snapshot_time}; fill it, or name it in missing_allowed"
-            )
+            raise AbsentError(f"table {table} has no rows at {snapshot.snapshot_time}")
         return content
 
     def _keep(
@@ -223,25 +265,30 @@ class Extractor:
         return entry
 
     def _stored(self, snapshot: Snapshot, table: str) -> Entry | None:
-        """Return the entry that an earlier attempt left in the staging bucket."""
-        try:
-            data, _ = self.storage.read_small(f"{self._uri(snapshot, table)}.json", ENTRY_LIMIT_BYTES)
-        except NotFound:
-            return None
-        return Entry.from_json(data)
+        """Return the entry that an earlier attempt left in the staging bucket, its checkpoint fetched into scratch.
 
-    def fetch(self, snapshot: Snapshot, entry: Entry) -> Path:
-        """Return the checkpoint in scratch, downloading it if it is not there whole."""
-        path = self.path(entry.table)
-        if path.exists() and path.stat().st_size == entry.size and checkpoint.crc32c(path) == entry.crc32c:
-            return path
-        uri = self._uri(snapshot, entry.table)
-        blob = self.storage.at(uri).stat(uri)
+        None if there is none, or if what is there is not what the entry says: the table is extracted again then.
+        """
+        uri = self._uri(snapshot, table)
+        try:
+            data, _ = self.storage.read_small(f"{uri}.json", ENTRY_LIMIT_BYTES)
+            entry = Entry.from_json(data)
+            blob = self.storage.at(uri).stat(uri)
+        except (NotFound, ValueError):
+            return None
+        if blob.size != entry.size or blob.crc32c not in (None, entry.crc32c):
+            return None
+        path = self.path(table)
         partial = path.with_name(path.name + ".partial")
-        with partial.open("w+b") as file:
-            self.storage.at(uri).download(blob, file.fileno(), self.transfer)
+        try:
+            with partial.open("w+b") as file:
+                self.storage.at(uri).download(blob, file.fileno(), self.transfer)
+        except Changed:
+            return None
+        if checkpoint.crc32c(partial) != entry.crc32c:
+            return None
         partial.replace(path)
-        return path
+        return entry
 
     def _uri(self, snapshot: Snapshot, table: str) -> str:
         name = checkpoint_object(self.env.pair, snapshot.snapshot_id, table)

@@ -1,8 +1,8 @@
 """What is known of every checkpoint: written beside it, gathered into one manifest of the run."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from workloads.common.contract import from_json, to_json
 
@@ -32,7 +32,9 @@ class Entry:
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        return from_json(cls, data)
+        """Raises ValueError if `data` is no entry."""
+        found = from_json(cls, data)
+        return replace(found, columns=tuple(found.columns))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +49,7 @@ class Manifest:
     missing: tuple[str, ...] = ()
     """Tables that were allowed to be missing, and are."""
     empty: tuple[str, ...] = ()
-    """Tables that were allowed to be empty, and are."""
+    """Tables that were allowed to be empty or to vanish, and are."""
 
     def to_json(self) -> bytes:
         return to_json(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the manifest as JSON-ready values."""
-        return asdict(self)

@@ -3,7 +3,9 @@
 Started by `merge/pool.py` with the key file, the name of the key and the policies as JSON.
 """
 
+import ctypes
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -37,6 +39,7 @@ class Recoder:
 
 def main(arguments: list[str]) -> None:
     """Serve requests from standard input."""
+    _end_with_parent()
     # One thread: as many of these processes run as there are cores to use.
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
@@ -49,6 +52,15 @@ def main(arguments: list[str]) -> None:
         except (ValueError, OSError) as error:  # ArrowInvalid is a ValueError
             answer = {"error": str(error)}
         print(json.dumps(answer), flush=True)
+
+
+def _end_with_parent() -> None:
+    """A merge that is killed must not leave a writer behind: its next attempt writes the same files.
+
+    Source: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html (2026-11).
+    """
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 if __name__ == "__main__":

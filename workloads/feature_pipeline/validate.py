@@ -1,11 +1,10 @@
 """Third stage: is the merged file what it should be? Answered from footer, key column and manifest.
 
 The data pages are not decoded (a sample for the page's plots apart): every checkpoint's bytes were checked by their
-checksum when they were merged, and the footer says how many nulls and which range each column has. NaN, which footers
+checksum when they were stored or fetched, and the footer says how many nulls and which range each column has. NaN, which footers
 do not tell, was counted when the checkpoint was written.
 """
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -42,6 +41,8 @@ class Column:
 
     name: str
     table: str
+    bare: str
+    """Its name in that table."""
     nulls: int
     constant: bool
 
@@ -137,6 +138,7 @@ def _columns(metadata: Any, expected: Mapping[str, tuple[str, str]]) -> list[Col
         Column(
             name=name,
             table=expected[name][0],
+            bare=expected[name][1],
             nulls=nulls[index],
             constant=constant[index] and value[index] is not None,
         )
@@ -216,11 +218,11 @@ def _tables(manifest: Manifest, env: FeatureEnv) -> Check:
 
 def _ratios(columns: Sequence[Column], manifest: Manifest, env: FeatureEnv, rows: int) -> list[Check]:
     nan = _nan(manifest)
-    hollow = [c.name for c in columns if c.nulls + nan.get((c.table, _bare(c)), 0) >= rows > 0]
+    hollow = [c.name for c in columns if c.nulls + nan.get((c.table, c.bare), 0) >= rows > 0]
     sparse = [
         c.name
         for c in columns
-        if rows and c.name not in hollow and (c.nulls + nan.get((c.table, _bare(c)), 0)) / rows > env.max_null_ratio
+        if rows and c.name not in hollow and (c.nulls + nan.get((c.table, c.bare), 0)) / rows > env.max_null_ratio
     ]
     same = [c.name for c in columns if c.constant and c.name not in hollow]
     limit = f"{env.max_null_ratio:.0%}"
@@ -236,10 +238,6 @@ def _ratios(columns: Sequence[Column], manifest: Manifest, env: FeatureEnv, rows
             name="no constant column", passed=not same, warning=True, detail=f"one value only: {_some(same) or 'none'}"
         ),
     ]
-
-
-def _bare(column: Column) -> str:
-    return column.name.removeprefix(f"{column.table}__")
 
 
 def _nan(manifest: Manifest) -> dict[tuple[str, str], int]:
@@ -266,7 +264,7 @@ def _per_table(columns: Iterable[Column], manifest: Manifest, rows: int) -> dict
         found[column.table]["constants"] += column.constant
     for values in found.values():
         cells = rows * values["columns"]
-        values["null_ratio"] = round((values.pop("nulls") + values["nan"]) / cells, 6) if cells else math.nan
+        values["null_ratio"] = round((values.pop("nulls") + values["nan"]) / cells, 6) if cells else None
     return found
 
 

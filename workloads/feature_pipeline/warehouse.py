@@ -10,9 +10,11 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 import pyarrow as pa
+import requests
 from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import Credentials
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
 from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
@@ -41,6 +43,9 @@ class Warehouse(Protocol):
     def time_travel_hours(self, dataset: str) -> int:
         """How many hours back `dataset` can be read."""
 
+    def rows(self, dataset: str) -> dict[str, int]:
+        """{table: rows it has about now} of `dataset`, for an estimate of what a run will take."""
+
     def read(self, dataset: str, table: str, at: datetime) -> pa.Table:
         """The whole table as it was at the moment `at`."""
 
@@ -67,6 +72,11 @@ class BigQuery:
     def time_travel_hours(self, dataset: str) -> int:
         found = _asked(lambda: self._client.get_dataset(dataset), f"dataset {dataset}")
         return int(found._properties.get("maxTimeTravelHours") or DEFAULT_TIME_TRAVEL_HOURS)
+
+    def rows(self, dataset: str) -> dict[str, int]:
+        sql = f"SELECT table_id, row_count FROM `{dataset}`.__TABLES__"  # noqa: S608 (as above)
+        found = _asked(lambda: list(self._client.query(sql).result()), f"the sizes of {dataset}")
+        return {row["table_id"]: int(row["row_count"] or 0) for row in found}
 
     def read(self, dataset: str, table: str, at: datetime) -> pa.Table:
         project, _, name = dataset.rpartition(".")
@@ -99,6 +109,8 @@ def _asked(call: Callable[[], T], what: str) -> T:
         raise WarehouseError(f"{what} may not be read: {error.message}", denied=True) from error
     except exceptions.GoogleAPICallError as error:
         raise WarehouseError(f"{what} cannot be read: {error.message}") from error
+    except (exceptions.RetryError, GoogleAuthError, requests.RequestException, grpc.RpcError) as error:
+        raise WarehouseError(f"{what} cannot be read: no answer from BigQuery ({type(error).__name__})") from error
 
 
 def connect(

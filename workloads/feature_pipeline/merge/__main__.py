@@ -2,12 +2,13 @@
 
 Reads one JSON object from standard input:
     {"key": …, "output": …, "sources": [{"table": …, "path": …}, …], "consume": false, "workers": 2,
-     "policies": {…}, "memory_limit": null, "plan_only": false}
-and writes JSON lines: {"progress": [tables done, tables, bytes]} at most ten a second, then {"plan": …} or
-{"result": …}, or {"error": …} with exit code 2 where a retry cannot help and 1 where it may.
+     "policies": {…}, "memory_limit": null, "in_memory": null, "plan_only": false}
+and writes JSON lines: {"plan": …}, {"progress": [tables done, tables, bytes]} at most ten a second, then {"result": …},
+or {"error": …, "code": …} with exit code 2 where a retry cannot help and 1 where it may.
 """
 
 import dataclasses
+import errno
 import json
 import sys
 import time
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from workloads.feature_pipeline.merge import footer, journal, plan, pool, splice
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def main(request: dict[str, Any]) -> int:
@@ -26,18 +29,25 @@ def main(request: dict[str, Any]) -> int:
         if plan_only:
             outlines = [footer.outline(source.path) for source in sources]
             planned = plan.make(outlines, options.key, consume=options.consume, workers=options.workers)
-            plan.check(planned, output.parent, options.memory_limit)
+            plan.check(planned, output.parent, options.memory_limit, options.in_memory)
             _say({"plan": planned.summary()})
             return 0
-        result = splice.merge(sources, output, options, _Reporter())
+        result = splice.merge(sources, output, options, _Reporter(), lambda made: _say({"plan": made.summary()}))
         _say({"result": {**dataclasses.asdict(result), "peak_bytes": _peak_bytes()}})
-    except (footer.BadParquetError, plan.TooLargeError, journal.JournalError, ValueError) as error:
-        _say({"error": str(error), "retry": False})
-        return 2
-    except (pool.RecodeError, OSError) as error:
-        _say({"error": str(error), "retry": True})
-        return 1
+    except plan.TooLargeError as error:
+        return _fail(error, "too_large", retry=False)
+    except (footer.BadParquetError, journal.JournalError, ValueError) as error:
+        return _fail(error, "merge_failed", retry=False)
+    except OSError as error:
+        return _fail(error, "disk_full" if error.errno in _FULL else "merge_failed", retry=error.errno not in _FULL)
+    except pool.RecodeError as error:
+        return _fail(error, "merge_failed", retry=True)
     return 0
+
+
+def _fail(error: Exception, code: str, *, retry: bool) -> int:
+    _say({"error": str(error), "code": code, "retry": retry})
+    return 1 if retry else 2
 
 
 def _peak_bytes() -> int:

@@ -91,11 +91,11 @@ def make(outlines: Sequence[footer.Outline], key: str, *, consume: bool, workers
     )
 
 
-def check(plan: Plan, scratch: Path, memory_limit: int | None) -> None:
+def check(plan: Plan, scratch: Path, memory_limit: int | None, files_count: bool | None = None) -> None:
     """Refuse a merge that cannot fit.
 
-    `memory_limit` is the container's, bytes, None where there is none; what the file system of `scratch` takes
-    counts towards it if that file system is memory.
+    `memory_limit` is the container's, bytes, None where there is none. `files_count` says whether files in `scratch`
+    count towards it; None finds out by the kind of its file system.
 
     Raises:
         TooLargeError: too little free scratch or memory, with the numbers and what to change.
@@ -113,9 +113,10 @@ def check(plan: Plan, scratch: Path, memory_limit: int | None) -> None:
         )
     if memory_limit is None:
         return
-    need = plan.memory_bytes + (plan.input_bytes + plan.scratch_bytes if in_memory(scratch) else 0)
+    files_count = in_memory(scratch) if files_count is None else files_count
+    need = plan.memory_bytes + (plan.input_bytes + plan.scratch_bytes if files_count else 0)
     if need > memory_limit:
-        files = f", of which {_gib(plan.input_bytes + plan.scratch_bytes)} are files" if in_memory(scratch) else ""
+        files = f", of which {_gib(plan.input_bytes + plan.scratch_bytes)} are files" if files_count else ""
         raise TooLargeError(
             f"memory: the merge of {plan.tables} tables needs {_gib(need)}{files}, the limit is {_gib(memory_limit)}; "
             "raise the job's memory, merge with consume, or use a disk as scratch"

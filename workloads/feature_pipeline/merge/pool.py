@@ -24,6 +24,11 @@ def aligned(path: Path) -> Path:
     return path.with_name(path.name + ".aligned")
 
 
+def partial_of(path: Path) -> Path:
+    """Return the name `path` has while it is written (see `checkpoint.write`)."""
+    return path.with_name(path.name + ".partial")
+
+
 @dataclass(frozen=True)
 class Recoded:
     """One aligned checkpoint."""

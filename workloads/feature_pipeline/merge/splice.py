@@ -18,7 +18,7 @@ from workloads.feature_pipeline.merge.assembly import Assembly, Table
 from workloads.feature_pipeline.merge.copy import Copier
 from workloads.feature_pipeline.merge.journal import Entry, Journal
 from workloads.feature_pipeline.merge.master import Master
-from workloads.feature_pipeline.merge.pool import Recoded, RecodePool, aligned
+from workloads.feature_pipeline.merge.pool import Recoded, RecodePool, aligned, partial_of
 
 Progress = Callable[[int, int, int], None]
 """Called with (tables done, tables, bytes written), from the thread that copies."""
@@ -38,6 +38,8 @@ class Options:
     """What to do with rows of a table that is not aligned (see `align.Policies`). Default: that class's defaults."""
     memory_limit: int | None = None
     """Memory of the container, bytes; a merge that cannot fit is refused. Default: not checked."""
+    in_memory: bool | None = None
+    """Whether files beside the output count as memory. Default: found out by the kind of their file system."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= 64:
@@ -62,10 +64,17 @@ class Result:
     """Tables that an earlier, interrupted attempt had copied already."""
 
 
-def merge(sources: Sequence[plan.Source], output: Path, options: Options, progress: Progress | None = None) -> Result:
+def merge(
+    sources: Sequence[plan.Source],
+    output: Path,
+    options: Options,
+    progress: Progress | None = None,
+    planned: Callable[[plan.Plan], None] | None = None,
+) -> Result:
     """Merge `sources` into `output`, which appears under its name only when it is complete.
 
-    With `options.consume` an interrupted merge is continued by calling this again with the same tables.
+    `planned` is told what the merge will need before a byte is copied. With `options.consume` an interrupted merge is
+    continued by calling this again with the same tables.
 
     Raises:
         footer.BadParquetError: a checkpoint cannot be read; the others are untouched.
@@ -81,7 +90,7 @@ def merge(sources: Sequence[plan.Source], output: Path, options: Options, progre
     if options.consume:
         journal = Journal(output.with_name(output.name + ".journal"), _identity(sources, options.key))
     try:
-        result = _Merge(sources, output, partial, options, journal, progress).run()
+        result = _Merge(sources, output, partial, options, journal, progress).run(planned)
     except BaseException:
         if journal:
             journal.close()
@@ -118,8 +127,14 @@ class _Merge:
         self.done = 0
         self.result = Result(rows=0, columns=0, row_groups=0, bytes=0, spliced=0)
 
-    def run(self) -> Result:
+    def run(self, told: Callable[[plan.Plan], None] | None) -> Result:
+        for source in self.sources:  # of an attempt that was killed
+            partial_of(aligned(source.path)).unlink(missing_ok=True)
+        if self.entries and not self.partial.exists():  # killed after the rename, before the journal went
+            os.replace(self.output, self.partial)
         tables, planned = self._plan()
+        if told:
+            told(planned)
         assembly = Assembly(len(tables))
         with self.partial.open("r+b" if self.entries else "wb", buffering=0) as out, ExitStack() as stack:
             out.write(footer.MAGIC)
@@ -153,7 +168,7 @@ class _Merge:
             )
         planned = plan.make(outlines, self.options.key, consume=self.options.consume, workers=self.options.workers)
         if not self.entries:  # an interrupted merge fitted when it began, and its files are counted already
-            plan.check(planned, self.output.parent, self.options.memory_limit)
+            plan.check(planned, self.output.parent, self.options.memory_limit, self.options.in_memory)
         columns = plan.names(outlines, [source.table for source in self.sources], self.options.key)
         tables = []
         for index, (source, renames) in enumerate(zip(self.sources, columns, strict=True)):
