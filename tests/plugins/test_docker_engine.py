@@ -36,9 +36,10 @@ def engine_images(registry: Registry) -> Iterator[None]:
     found = subprocess.run(["docker", "version"], capture_output=True, text=True)
     assert found.returncode == 0, f"no Docker engine: run the set-up, or set DOCKER_HOST ({found.stderr.strip()})"
     yield
-    subprocess.run(
-        ["docker", "image", "rm", "--force", f"{registry.host}/p/r/app:dev"], check=True, capture_output=True
-    )
+    listed = ["docker", "image", "ls", "--quiet", "--all", f"{registry.host}/p/r/app"]
+    ids = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
+    if ids:
+        subprocess.run(["docker", "image", "rm", "--force", *set(ids)], check=True, capture_output=True)
 
 
 @pytest.fixture
