@@ -108,11 +108,14 @@ class DockerRuntime:
         await self.prepare(spec.image)
         if (run_id := await self._earlier(spec.key)) is not None:
             return run_id
-        body = await asyncio.to_thread(self._body, spec)
         try:
+            body = await asyncio.to_thread(self._body, spec)
             made = await self._engine.call("POST", "/containers/create", body, name=self._name(spec.key))
-        except EngineError as problem:
-            raise StartProblem(problem.message) from problem
+        except BaseException as problem:
+            self._seeds.drop(spec.key)
+            if isinstance(problem, EngineError):
+                raise StartProblem(problem.message) from problem
+            raise
         run_id = str(made["Id"])
         try:
             query = {"stream": "true", "stdout": "true", "stderr": "true"}
