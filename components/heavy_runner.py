@@ -148,18 +148,21 @@ class HeavyRunnerJob(pulumi.ComponentResource):
 
 
 def _job_args(args: HeavyRunnerJobArgs, task_timeout_s: int, script_timeout_s: int) -> ContainerJobArgs:
+    cpu, memory_gib = args.get("cpu", 8), args.get("memory_gib", 32)
     return {
         "image": args["image"],
         "location": args["location"],
         "account_id": args["account_id"],
-        "cpu": args.get("cpu", 8),
-        "memory_gib": args.get("memory_gib", 32),
+        "cpu": cpu,
+        "memory_gib": memory_gib,
         "timeout_s": task_timeout_s,
         "max_retries": args.get("max_retries", 0),
         "env": {
             **args.get("env", {}),
             VARIABLES["bucket"]: args["bucket"],
             VARIABLES["image"]: args["image"],
+            VARIABLES["cpu"]: str(cpu),
+            VARIABLES["memory_mib"]: str(round(memory_gib * 1_024)),
             VARIABLES["script_timeout_s"]: str(script_timeout_s),
             VARIABLES["task_timeout_s"]: str(task_timeout_s),
         },

@@ -141,11 +141,13 @@ class RunStart:
 VCPU_SECOND_USD = 0.000018
 GIB_SECOND_USD = 0.000002
 """List price of Cloud Run jobs, tier 1 regions, US dollars: https://cloud.google.com/run/pricing (2026-08)."""
+MINIMUM_BILLED_S = 60
+"""A task is billed for a minute at least, seconds: https://cloud.google.com/run/pricing (2026-08)."""
 
 
 def job_cost_usd(cpu: float, memory_gib: float, seconds: float) -> float:
     """List price of one task of a Cloud Run job with this shape, without free tier and without GPU, US dollars."""
-    return round(seconds * (cpu * VCPU_SECOND_USD + memory_gib * GIB_SECOND_USD), 6)
+    return round(max(seconds, MINIMUM_BILLED_S) * (cpu * VCPU_SECOND_USD + memory_gib * GIB_SECOND_USD), 6)
 
 
 def check_run_id(run_id: str) -> str:

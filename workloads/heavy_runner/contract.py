@@ -276,8 +276,10 @@ class HeavyRunnerEnv:
     to 7,200; what it asks is clamped to that, and to `task_timeout_s` less a minute and what staging took."""
     task_timeout_s: int = 0
     """The platform's own limit on the task, seconds; 0 if unknown."""
+    cpu: int = 0
+    """vCPU of the job, for the record's cost; 0 if unknown. The container may see fewer, as on the local cloud."""
     memory_mib: int = 0
-    """The container's memory, MiB, for a platform that does not show it in a cgroup; 0 means: read the cgroup."""
+    """Memory of the job, MiB, for the record's cost, and for a platform that does not show it in a cgroup; 0 means: read the cgroup."""
     memory_reserve_mib: int = 256
     """Memory kept back for the supervisor, MiB (64 to 4,096). Default 256; never more than a quarter of the limit."""
     run_dir: str = "/tmp/run"  # noqa: S108  # the contract's own place; emptied at the start
@@ -296,6 +298,7 @@ class HeavyRunnerEnv:
     def __post_init__(self) -> None:
         _check_range("script_timeout_s", self.script_timeout_s, 1, MAX_SCRIPT_TIMEOUT_S, "seconds")
         _check_range("task_timeout_s", self.task_timeout_s, 0, 604_800, "seconds")
+        _check_range("cpu", self.cpu, 0, 1_024, "vCPU")
         _check_range("memory_mib", self.memory_mib, 0, 1_048_576, "MiB")
         _check_range("memory_reserve_mib", self.memory_reserve_mib, 64, 4_096, "MiB")
         _check_range("log_head_kib", self.log_head_kib, 16, 8_192, "KiB")
@@ -328,6 +331,7 @@ VARIABLES = {
     "image": "HEAVY_RUNNER_IMAGE",
     "script_timeout_s": "HEAVY_RUNNER_SCRIPT_TIMEOUT_SECONDS",
     "task_timeout_s": "HEAVY_RUNNER_TASK_TIMEOUT_SECONDS",
+    "cpu": "HEAVY_RUNNER_JOB_CPU",
     "memory_mib": "HEAVY_RUNNER_MEMORY_MIB",
     "memory_reserve_mib": "HEAVY_RUNNER_MEMORY_RESERVE_MIB",
     "run_dir": "HEAVY_RUNNER_RUN_DIR",

@@ -17,7 +17,6 @@ def make(run: "HeavyRun", state: RunState, failure: RunFailure | None) -> RunRec
     """The record of a run at its end."""
     request = run.request
     cpus = cpu_count()
-    memory_gib = (run.memory.limit or 0) / (1 << 30)
     return RunRecord(
         system=SYSTEM,
         run_id=request.run_id if request else "",
@@ -38,7 +37,7 @@ def make(run: "HeavyRun", state: RunState, failure: RunFailure | None) -> RunRec
             "log_lines": run.capture.lines if run.capture else 0,
             "log_bytes": run.capture.total_bytes if run.capture else 0,
         },
-        cost_usd=job_cost_usd(cpus, memory_gib, run.elapsed_s) if run.task.execution else None,
+        cost_usd=_cost_usd(run, cpus),
         runtime=run.host.runtime,
         details={
             "error_code": failure.code if failure else None,
@@ -55,6 +54,14 @@ def make(run: "HeavyRun", state: RunState, failure: RunFailure | None) -> RunRec
             "log_cut_bytes": run.capture.cut_bytes if run.capture else 0,
         },
     )
+
+
+def _cost_usd(run: "HeavyRun", cpus: float) -> float | None:
+    """List price by the job's shape, which a local cloud may not have room for; by what is here if nobody told it."""
+    if not run.task.execution:
+        return None
+    memory_mib = run.env.memory_mib or (run.memory.limit or 0) / MIB
+    return job_cost_usd(run.env.cpu or cpus, memory_mib / 1_024, run.elapsed_s)
 
 
 def _arguments(run: "HeavyRun", request: Request) -> dict[str, Any]:

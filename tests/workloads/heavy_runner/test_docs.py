@@ -23,7 +23,7 @@ def test_every_field_of_the_request_is_documented() -> None:
 def test_every_file_variable_and_folder_is_documented() -> None:
     files = (contract.STATUS, contract.ERROR, contract.EXECUTION_LOG, contract.READ_SETTINGS, contract.METRICS)
     words = (*files, contract.SCORED_ROWS, contract.ALIGNMENT_CHECK, *contract.SCRIPT_VARIABLES, *outputs.FOLDERS)
-    variables = contract.HeavyRunnerEnv(bucket="b", image="i", task_timeout_s=60, memory_mib=64).to_env()
+    variables = contract.HeavyRunnerEnv(bucket="b", image="i", task_timeout_s=60, cpu=8, memory_mib=64).to_env()
     assert len(variables) == len(fields(contract.HeavyRunnerEnv))
     assert [word for word in (*words, *variables) if word not in PAGE] == []
 
