@@ -51,7 +51,7 @@ def main() -> ExitCode:
         start=RunStart.from_env(environment),
         storage=storage,
         warehouse=lambda: _warehouse(env, environment),
-        memory=find_memory(),
+        memory=find_memory(configured=int(env.memory_gib * (1 << 30))),
         stop=stop,
         log=log,
         runtime=environment.get("LONGHAUL_RUNTIME") or "process",

@@ -306,6 +306,9 @@ def _variable(name: str) -> str:
     )
 
 
+VARIABLES = {item.name: _variable(item.name) for item in fields(FeatureEnv)}
+"""Field of FeatureEnv -> its variable, for a stack whose buckets and image are known to the engine only."""
+
 _KINDS = {
     "<class 'int'>": "a whole number",
     "<class 'float'>": "a number",

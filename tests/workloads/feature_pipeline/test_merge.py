@@ -142,7 +142,7 @@ def test_a_name_in_two_tables_is_prefixed_in_both(tmp_path: Path) -> None:
 
 
 def test_more_than_seventeen_thousand_columns(tmp_path: Path) -> None:
-    wide = {f"t{index}": table(40, f"t{index}", columns=1_750, seed=index) for index in range(10)}
+    wide = {f"t{index}": table(12, f"t{index}", columns=1_750, seed=index) for index in range(10)}
     result = merge(sources(tmp_path, wide), tmp_path / "out.parquet", Options(key=KEY))
     assert result.columns == 17_501
     assert pl.read_parquet(tmp_path / "out.parquet").equals(joined(wide))
@@ -190,7 +190,7 @@ def tables_of_any_shape(draw: st.DrawFn) -> tuple[dict[str, pa.Table], dict[str,
 
 
 @given(tables_of_any_shape())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_types_encodings_and_row_groups(
     tmp_path: Path, drawn: tuple[dict[str, pa.Table], dict[str, dict[str, Any]]]
 ) -> None:
@@ -297,11 +297,11 @@ def test_too_little_scratch_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_measured_memory_stays_under_the_plan(tmp_path: Path) -> None:
-    found = sources(tmp_path, {f"t{i}": table(131_072, f"t{i}", columns=40, seed=i) for i in range(12)})
+    found = sources(tmp_path, {f"t{i}": table(131_072, f"t{i}", columns=40, seed=i) for i in range(6)})
     planned = _process(tmp_path, found, plan_only=True)["plan"]
-    assert planned["columns"] * planned["row_groups"] == 481 * 8
+    assert planned["columns"] * planned["row_groups"] == 241 * 8
     merged = _process(tmp_path, found)["result"]
-    assert merged["columns"] == 481
+    assert merged["columns"] == 241
     assert merged["peak_bytes"] <= planned["memory_bytes"]
 
 
@@ -337,10 +337,10 @@ def test_consume_removes_each_checkpoint_and_leaves_the_same_file(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.parquet", "out.parquet"]
 
 
-@pytest.mark.parametrize("after", [1, 2, 5, 9])
+@pytest.mark.parametrize("after", [1, 5])
 def test_a_killed_consume_merge_goes_on_where_it_was(tmp_path: Path, after: int) -> None:
-    tables = {f"t{index}": table(30_000, f"t{index}", seed=index) for index in range(10)}
-    for name in ("t3", "t7"):
+    tables = {f"t{index}": table(20_000, f"t{index}", seed=index) for index in range(8)}
+    for name in ("t3", "t6"):
         tables[name] = tables[name].slice(10)
     (tmp_path / "kept").mkdir()
     merge(sources(tmp_path / "kept", tables), tmp_path / "kept.parquet", Options(key=KEY))
@@ -392,6 +392,21 @@ def test_a_record_cut_by_a_crash_is_not_believed(tmp_path: Path) -> None:
     journal.write_bytes(journal.read_bytes() + b"LHJ1\xff\x00\x00\x00torn")
     assert _process(tmp_path, found, consume=True)["result"]["rows"] == 1_000
     assert pl.read_parquet(tmp_path / "out.parquet").equals(joined(tables))
+
+
+def test_a_merge_killed_between_its_end_and_its_journals_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = sources(tmp_path, {name: table(1_000, name) for name in "abc"})
+    output = tmp_path / "out.parquet"
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "remove", lambda self: (_ for _ in ()).throw(InterruptedError("killed")))
+        with pytest.raises(InterruptedError):
+            merge(found, output, Options(key=KEY, consume=True))
+    before = output.read_bytes()
+    assert merge(found, output, Options(key=KEY, consume=True)).resumed == 3
+    assert output.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
 
 
 def test_the_journal_of_another_merge_is_refused(tmp_path: Path) -> None:
