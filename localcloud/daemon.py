@@ -35,6 +35,7 @@ PARTS: dict[str, str] = {
     "metadata": "localcloud.metadata",
     "bigquery": "localcloud.bigquery",
     "bigquerystorage": "localcloud.bigquery.reads",
+    "secretmanager": "localcloud.apis.secretmanager",
     "cloudbilling": "localcloud.apis.billing",
 }
 """Port -> module with `app(cloud)`, the ASGI application, and optionally `services(cloud)`, what runs beside it.

@@ -29,14 +29,14 @@ class _Server(uvicorn.Server):
 
 
 class Listener:
-    """A Service: one ASGI application on one loopback port. `port` is the real one once made."""
+    """A Service: one ASGI application on one loopback port. `port` is the real one once made; `http`: uvicorn's protocol."""
 
-    def __init__(self, app: Any, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, app: Any, host: str = "127.0.0.1", port: int = 0, http: Any = "httptools") -> None:
         self._socket = bind(host, port)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", loop="none", http="httptools", ws="none",
+            app, log_config=None, access_log=False, lifespan="off", loop="none", http=http, ws="none",
             timeout_keep_alive=75, backlog=1024, timeout_graceful_shutdown=2,
             limit_concurrency=MAX_CONNECTIONS, server_header=False, date_header=True,
         )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Secret Manager of the local cloud: secrets and their versions, payloads sealed on disk."""
