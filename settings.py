@@ -14,6 +14,7 @@ import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 
 from workloads.common.contract import Endpoints
+from workloads.feature_pipeline.contract import HORIZONS, PAIRS, PLATFORM_CPU, PLATFORM_MEMORY_GIB, FeatureEnv
 from workloads.heavy_runner.contract import DEFAULT_SCRIPT_TIMEOUT_S, HeavyRunnerEnv
 
 T = TypeVar("T")
@@ -26,10 +27,10 @@ SERVICES = (
 )
 """Services that `longhaul:endpoints` may name."""
 
-WORKLOADS = ("heavy_runner",)
+WORKLOADS = ("feature_pipeline", "heavy_runner")
 """Workloads with an image, which `longhaul:images` may pin."""
 
-SET_BY_STACK = frozenset({"bucket", "image", "memory_mib", "script_timeout_s", "task_timeout_s"})
+SET_BY_STACK = frozenset({"bucket", "cpu", "image", "memory_mib", "script_timeout_s", "task_timeout_s"})
 """Fields of HeavyRunnerEnv that have a key of their own or follow from resources."""
 
 _LABEL = r"[a-z][a-z0-9_-]{0,62}"
@@ -115,6 +116,100 @@ class HeavyRunner:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """When runs start by themselves."""
+
+    cron: str
+    """Five fields of cron, as in `0 3 * * 1-5`."""
+    time_zone: str = "Etc/UTC"
+    """Time zone of `cron`. Default Etc/UTC."""
+    only: tuple[str, ...] = ()
+    """What is started, of all that can be. Default all of it."""
+    delayed: bool = False
+    """Whether executions may begin up to 12 hours later, for about 30 % less. Default false."""
+    paused: bool = False
+    """Whether nothing is started for now. Default false."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """Who is told of an execution that failed."""
+
+    channels: tuple[str, ...] = ()
+    """Notification channels, as projects/PROJECT/notificationChannels/ID. Default none: the console alone shows it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturePipeline:
+    """The feature pipeline's job. What is not explained here is in workloads/feature_pipeline/contract.py."""
+
+    features_dataset: str
+    """Dataset of feature and target tables, DATASET or PROJECT.DATASET."""
+    raw_dataset: str
+    """Dataset of raw prices, DATASET or PROJECT.DATASET."""
+    create_datasets: bool = False
+    """Whether the stack makes the two datasets. Default false: they exist."""
+    output_bucket: str = ""
+    """Bucket of the training files. Default: the stack makes one."""
+    staging_bucket: str = ""
+    """Bucket of the checkpoints. Default: the stack makes one."""
+    staging_days: int = 7
+    """Age at which checkpoints are deleted, days (1 to 365). Default 7."""
+    cpu: int = int(PLATFORM_CPU)
+    """vCPU (1, 2, 4, 6 or 8). Default 4."""
+    memory_gib: float = PLATFORM_MEMORY_GIB
+    """Memory, GiB (2 to 16 with 4 vCPU). Default 12."""
+    task_timeout_s: int = 7_200
+    """Limit on the run of one pair, seconds (60 to 604,800). Default 7,200."""
+    max_retries: int = 0
+    """Retries of a task that failed (0 to 10). Default 0."""
+    scratch: str = "memory"
+    """Where checkpoints lie on the way: `memory` or `disk`. Default memory."""
+    scratch_gib: int = 10
+    """Size of the disk, GiB (1 to 10, or to `disk_quota_gib`). Default 10."""
+    disk_quota_gib: int = 10
+    """Disk of a task that the project has quota for, GiB. Default 10."""
+    pairs: tuple[str, ...] = PAIRS
+    """Currency pairs of the stack, the first one that of an execution which names none. Default 26."""
+    key_column: str = "interval_time"
+    """Column all tables share. Default interval_time."""
+    horizons: tuple[int, ...] = HORIZONS
+    """Minutes ahead that every target must have. Default 15, 30, … 105."""
+    target_table: str = FeatureEnv.target_table
+    pair_tables: str = FeatureEnv.pair_tables
+    shared_tables: str = FeatureEnv.shared_tables
+    io_threads: int = FeatureEnv.io_threads
+    workers: int = FeatureEnv.workers
+    missing_allowed: tuple[str, ...] = ()
+    """Tables that may be missing or empty. Default none: a missing table fails the run."""
+    min_rows: int = FeatureEnv.min_rows
+    min_columns: int = FeatureEnv.min_columns
+    max_null_ratio: float = FeatureEnv.max_null_ratio
+    policy_missing: str = FeatureEnv.policy_missing
+    policy_duplicate: str = FeatureEnv.policy_duplicate
+    policy_extra: str = FeatureEnv.policy_extra
+    expected_tables_per_minute: float = FeatureEnv.expected_tables_per_minute
+    schedule: Schedule | None = None
+    """None: nothing starts by itself."""
+    alert: Alert | None = None
+    """None: nobody is told of a failure."""
+
+    def __post_init__(self) -> None:
+        _between("staging_days", self.staging_days, 1, 365, "days")
+        _between("task_timeout_s", self.task_timeout_s, 60, 604_800, "s")
+        _between("disk_quota_gib", self.disk_quota_gib, 1, 10_000, "GiB")
+        if not self.pairs:
+            raise ValueError("pairs must be one or more, got none")
+        self.contract("any")
+
+    def contract(self, project: str) -> FeatureEnv:
+        """What the container is told, but for the buckets, which the engine knows. Raises ValueError: out of range."""
+        shared = {item.name for item in fields(FeatureEnv)} & {item.name for item in fields(self)}
+        told = {name: getattr(self, name) for name in shared - {"output_bucket", "staging_bucket"}}
+        return FeatureEnv(project=project, output_bucket="later", staging_bucket="later", **told)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What one stack is."""
 
@@ -143,6 +238,8 @@ class Settings:
     """Service -> base URL without path, for a local cloud. Default none, which is the real one."""
     heavy_runner: HeavyRunner | None = None
     """None: the stack has no heavy runner."""
+    feature_pipeline: FeaturePipeline | None = None
+    """None: the stack has no feature pipeline."""
 
     def __post_init__(self) -> None:
         if self.force_destroy and self.deletion_protection:
@@ -224,6 +321,10 @@ def _value(hint: Any, value: object, path: str) -> Any:
     if hint == tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise SettingsError(f"{path}: value must be a list of strings, got {value!r}")
+        return tuple(value)
+    if hint == tuple[int, ...]:
+        if not isinstance(value, list) or not all(type(item) is int for item in value):
+            raise SettingsError(f"{path}: value must be a list of whole numbers, got {value!r}")
         return tuple(value)
     if not isinstance(value, Mapping) or not all(isinstance(item, str) for item in value.values()):
         raise SettingsError(f"{path}: value must be a map of strings, got {value!r}")

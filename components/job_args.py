@@ -6,7 +6,7 @@ from typing import NotRequired, TypedDict
 import pulumi
 
 from components.checks import matching, one_of, refusal
-from components.limits import EGRESS, EPHEMERAL_DISK, JobShape, check_account_id, check_name
+from components.limits import EGRESS, JobShape, check_account_id, check_disk, check_name
 
 
 class SecretArgs(TypedDict):
@@ -28,7 +28,9 @@ class VolumeArgs(TypedDict):
     memory_gib: NotRequired[float]
     """Size of a volume in memory, GiB; what is written counts as memory of the task."""
     disk_gib: NotRequired[int]
-    """Size of a disk that lives as long as the task, GiB (1 to 10)."""
+    """Size of a disk that lives as long as the task, GiB (1 to 10, or to `disk_quota_gib`)."""
+    disk_quota_gib: NotRequired[int]
+    """Disk of a task that the project has quota for, GiB. Default 10, which every project has."""
     secret: NotRequired[SecretArgs]
     """Secret that appears as the file named by `file`."""
     file: NotRequired[str]
@@ -129,7 +131,7 @@ def _check_volume(name: str, label: str, volume: VolumeArgs) -> None:
     if not volume["mount_path"].startswith("/"):
         raise refusal(name, f"{argument}.mount_path", "an absolute path", repr(volume["mount_path"]))
     if "disk_gib" in volume:
-        EPHEMERAL_DISK.check(name, f"{argument}.disk_gib", volume["disk_gib"])
+        check_disk(name, f"{argument}.disk_gib", volume["disk_gib"], volume.get("disk_quota_gib"))
     if "secret" in volume and "file" not in volume:
         raise refusal(name, f"{argument}.file", "the name of the secret's file", "none")
 

@@ -69,7 +69,7 @@ GPU_TASK_TIMEOUT = Limit(low=1, high=3_600, unit="s", source=f"{RUN_DOCS}/config
 GPU_TASK_TIMEOUT_PREVIEW = Limit(low=1, high=43_200, unit="s", source=f"{RUN_DOCS}/configuring/task-timeout")
 """12 hours, in preview: a project asks for it with `long_gpu_timeout`."""
 EPHEMERAL_DISK = Limit(low=1, high=10, unit="GiB", source=f"{RUN_DOCS}/configuring/jobs/ephemeral-disk")
-"""Default quota of one task."""
+"""Default quota of one task; a project can ask for more."""
 ENV_VARIABLES = Limit(
     low=0, high=1_000, unit="variables", source=f"{RUN_DOCS}/configuring/jobs/environment-variables", as_of="2026-11"
 )
@@ -232,3 +232,15 @@ def check_account_id(name: str, account_id: str) -> None:
     """Raises ValueError: `account_id` is no id of a service account."""
     described = "6..30 lower-case letters, digits and dashes, starting with a letter and not ending with a dash"
     matching(name, "account_id", account_id, r"[a-z](?=.{5,29}$)[a-z0-9-]*[a-z0-9]", described)
+
+
+def check_disk(name: str, argument: str, disk_gib: float, quota_gib: float | None = None) -> None:
+    """Hold the disk of a task to the project's quota, GiB; without `quota_gib` to what every project has.
+
+    Raises:
+        ValueError: it is larger; the message says where the number comes from and what to do.
+    """
+    low, high = EPHEMERAL_DISK.low, quota_gib or EPHEMERAL_DISK.high
+    source = f"default quota of {EPHEMERAL_DISK.as_of}, {EPHEMERAL_DISK.source}"
+    remedy = f"ask for more quota and name it ({source})" if quota_gib is None else "ask for more quota"
+    in_range(name, argument, disk_gib, low, high, EPHEMERAL_DISK.unit, remedy=remedy)

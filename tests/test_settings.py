@@ -21,6 +21,7 @@ GOOD: dict[str, Any] = {
     "longhaul:operators": {},
     "longhaul:heavy_runner": {},
 }
+FEATURES: dict[str, Any] = {"features_dataset": "features", "raw_dataset": "lake.prices"}
 PIN = "host/acme/images/heavy-runner@sha256:" + "5e" * 32
 
 
@@ -40,6 +41,34 @@ def test_defaults() -> None:
     assert (found.heavy_runner.cpu, found.heavy_runner.memory_gib) == (8, 32)
     assert (found.heavy_runner.task_timeout_s, found.heavy_runner.script_timeout_s) == (1_800, 1_740)
     assert found.retention.expire_after_days == 30
+
+
+def test_defaults_of_the_feature_pipeline_are_those_of_its_contract() -> None:
+    found = load(feature_pipeline=FEATURES).feature_pipeline
+    assert found is not None
+    assert found.contract("acme").to_env() == {
+        "FEATURES_PROJECT": "acme",
+        "FEATURES_FEATURES_DATASET": "features",
+        "FEATURES_RAW_DATASET": "lake.prices",
+        "FEATURES_OUTPUT_BUCKET": "later",
+        "FEATURES_STAGING_BUCKET": "later",
+    }
+    assert (found.cpu, found.memory_gib, found.task_timeout_s, found.scratch) == (4, 12, 7_200, "memory")
+    assert len(found.pairs) == 26
+
+
+def test_what_the_feature_pipeline_is_told_reaches_the_contract() -> None:
+    told = {"horizons": [5, 10], "pairs": ["eurusd"], "workers": 3, "missing_allowed": ["t"], "key_column": "at"}
+    found = load(feature_pipeline=FEATURES | told).feature_pipeline
+    assert found is not None
+    env = found.contract("acme")
+    assert (env.horizons, env.pairs, env.workers, env.missing_allowed, env.key_column) == (
+        (5, 10),
+        ("eurusd",),
+        3,
+        ("t",),
+        "at",
+    )
 
 
 def test_a_system_that_is_not_named_is_not_deployed() -> None:
@@ -93,6 +122,16 @@ def test_everything_can_be_said() -> None:
             {"heavy_runner": {"sandbox": {"memory_gib": 0}}},
             "longhaul:heavy_runner.sandbox: memory_gib must be 0.5..512",
         ),
+        ({"feature_pipeline": {"raw_dataset": "r"}}, "longhaul:feature_pipeline.features_dataset: key must be set"),
+        ({"feature_pipeline": FEATURES | {"scratch": "tape"}}, "longhaul:feature_pipeline: scratch: must be one of"),
+        ({"feature_pipeline": FEATURES | {"pairs": []}}, "longhaul:feature_pipeline: pairs must be one or more"),
+        ({"feature_pipeline": FEATURES | {"pairs": ["EURUSD"]}}, "longhaul:feature_pipeline: pair: must be six"),
+        ({"feature_pipeline": FEATURES | {"horizons": [1.5]}}, "longhaul:feature_pipeline.horizons: value must be a l"),
+        ({"feature_pipeline": FEATURES | {"horizons": [0]}}, "longhaul:feature_pipeline: horizons: must be one or mo"),
+        ({"feature_pipeline": FEATURES | {"workers": 65}}, "longhaul:feature_pipeline: workers: must be 0 to 64"),
+        ({"feature_pipeline": FEATURES | {"staging_days": 0}}, "longhaul:feature_pipeline: staging_days must be 1.."),
+        ({"feature_pipeline": FEATURES | {"schedule": {}}}, "longhaul:feature_pipeline.schedule.cron: key must be set"),
+        ({"feature_pipeline": FEATURES | {"policy_extra": "keep"}}, "longhaul:feature_pipeline: policy_extra: must be"),
         ({"retention": {"expire_after_days": 0}}, "longhaul:retention: expire_after_days must be 1..3,650 days, got 0"),
         ({"retention": {"keep_versions": 0}}, "longhaul:retention: keep_versions must be 1..1,000 versions, got 0"),
         ({"retention": {"untagged_after_days": 0}}, "longhaul:retention: untagged_after_days must be 1..3,650"),
@@ -104,7 +143,10 @@ def test_everything_can_be_said() -> None:
         ({"operators": {"The Team": "group:t@x"}}, "longhaul:operators must be user:, group:, serviceAccount:"),
         ({"operators": {"team": 1}}, "longhaul:operators: value must be a map of strings, got {'team': 1}"),
         ({"labels": {"Cost": "r"}}, "longhaul:labels must be 1..63 lower-case letters"),
-        ({"images": {"heavy_runer": PIN}}, "longhaul:images must be HOST/PATH@sha256:DIGEST by heavy_runner, got"),
+        (
+            {"images": {"heavy_runer": PIN}},
+            "longhaul:images must be HOST/PATH@sha256:DIGEST by feature_pipeline, heavy_runner, got",
+        ),
         ({"images": {"heavy_runner": "r:latest"}}, "longhaul:images.heavy_runner must be HOST/PATH@sha256:DIGEST"),
         ({"endpoints": {"storag": "http://h"}}, "longhaul:endpoints must be http://HOST:PORT by storage, "),
         ({"endpoints": {"storage": "http://h/v1/"}}, "longhaul:endpoints.storage must be http://HOST:PORT by"),
@@ -167,6 +209,7 @@ def test_the_stack_sets_fields_that_the_contract_has() -> None:
 
 SERVICE_OF_KEY = {
     "artifactRegistry": "artifact_registry",
+    "bigQuery": "bigquery",
     "cloudBilling": "billing",
     "cloudRunV2": "run",
     "iamBeta": "iam",
@@ -177,6 +220,10 @@ SERVICE_OF_KEY = {
 }
 
 
+UNPROVIDED = {"bigquery_storage", "metadata"}
+"""Services that the provider does not call."""
+
+
 def test_the_local_stack_points_provider_and_program_at_the_same_ports() -> None:
     found = configuration("local")
     ours = {service: urlsplit(url).netloc for service, url in found["longhaul:endpoints"].items()}
@@ -185,7 +232,7 @@ def test_the_local_stack_points_provider_and_program_at_the_same_ports() -> None
         for key, url in found.items()
         if key.endswith("CustomEndpoint")
     }
-    assert providers == {service: address for service, address in ours.items() if service != "metadata"}
+    assert providers == {service: address for service, address in ours.items() if service not in UNPROVIDED}
     assert len(set(ours.values())) == len(ours)
     assert {address.partition(":")[0] for address in [*ours.values(), found["longhaul:registry"]]} == {"127.0.0.1"}
 

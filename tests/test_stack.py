@@ -11,17 +11,22 @@ import stack
 
 STACKS = sorted(file.name.split(".")[1] for file in ROOT.glob("Pulumi.*.yaml"))
 DIGEST = "sha256:" + "7a" * 32
-PIN = configuration("prod")["longhaul:images"]["heavy_runner"]
+PINS = configuration("prod")["longhaul:images"]
+PIN = PINS["heavy_runner"]
 
 LABELLED = {
+    "gcp:bigquery/dataset:Dataset": "labels",
     "gcp:artifactregistry/repository:Repository": "labels",
     "gcp:cloudrunv2/job:Job": "labels",
+    "gcp:monitoring/alertPolicy:AlertPolicy": "userLabels",
     "gcp:storage/bucket:Bucket": "labels",
 }
 """Types that have labels -> the input that holds them."""
 
 UNLABELLED = {
     "docker:index/image:Image",
+    "gcp:bigquery/datasetIamMember:DatasetIamMember",
+    "gcp:cloudscheduler/job:Job",
     "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember",
     "gcp:cloudrunv2/jobIamMember:JobIamMember",
     "gcp:projects/iAMMember:IAMMember",
@@ -62,14 +67,15 @@ def test_everything_that_can_carries_labels_for_cost_reports(name: str) -> None:
 
 
 def test_executions_are_billed_to_their_system() -> None:
-    (job,) = (found for found in declared("prod").values() if found["type"] == "gcp:cloudrunv2/job:Job")
-    assert job["labels"]["system"] == job["template"]["labels"]["system"] == "heavy"
+    jobs = [found for found in declared("prod").values() if found["type"] == "gcp:cloudrunv2/job:Job"]
+    assert {job["labels"]["system"] for job in jobs} == {"features", "heavy"}
+    assert all(job["labels"] == job["template"]["labels"] for job in jobs)
 
 
 def test_jobs_wait_for_the_apis() -> None:
     order = list(deployed("local").resources)
     apis = [order.index(name) for name in order if name.startswith("foundation-api-")]
-    assert max(apis) < order.index("heavy-runner-job")
+    assert max(apis) < min(order.index("heavy-runner-job"), order.index("feature-pipeline-job"))
 
 
 def test_two_stacks_in_one_project_do_not_meet() -> None:
@@ -91,9 +97,9 @@ def test_two_stacks_in_one_project_do_not_meet() -> None:
 def test_a_pinned_stack_builds_nothing_and_runs_the_pin() -> None:
     prod = declared("prod")
     assert not [key for key in prod if "docker:index/image:Image" in key]
-    (job,) = (found for found in prod.values() if found["type"] == "gcp:cloudrunv2/job:Job")
-    (container,) = job["template"]["template"]["containers"]
-    assert container["image"] == PIN
+    jobs = [found for found in prod.values() if found["type"] == "gcp:cloudrunv2/job:Job"]
+    used = [container["image"] for job in jobs for container in job["template"]["template"]["containers"]]
+    assert sorted(used) == sorted(PINS.values())
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -107,7 +113,7 @@ def test_a_pin_in_the_stacks_own_repository_is_kept_by_name() -> None:
     own, other = f"us-central1-docker.pkg.dev/acme/lh-pinned-images/heavy-runner@{DIGEST}", PIN
     for pin, kept in ((own, [DIGEST]), (other, [])):
         cloud = start(stack_name="pinned")
-        configure({**configuration("prod"), "gcp:project": "acme", "longhaul:images": {"heavy_runner": pin}})
+        configure({**configuration("prod"), "gcp:project": "acme", "longhaul:images": {**PINS, "heavy_runner": pin}})
         run(lambda: stack.deploy(settings.load()))
         policies = {policy["id"]: policy for policy in cloud.resources["foundation-images"]["cleanupPolicies"]}
         found = policies["keep-pinned"]["condition"]["versionNamePrefixes"] if "keep-pinned" in policies else []
@@ -117,8 +123,10 @@ def test_a_pin_in_the_stacks_own_repository_is_kept_by_name() -> None:
 def test_what_runs_in_production_is_protected() -> None:
     cloud = deployed("prod")
     assert cloud.resources["heavy-runner-job"]["deletionProtection"] is True
-    assert cloud.resources["foundation-runs"]["forceDestroy"] is False
-    assert cloud.requests["foundation-runs"].protect is True
+    assert cloud.resources["feature-pipeline-job"]["deletionProtection"] is True
+    for bucket in ("foundation-runs", "feature-pipeline-output", "feature-pipeline-staging"):
+        assert cloud.resources[bucket]["forceDestroy"] is False
+        assert cloud.requests[bucket].protect is True
 
 
 def test_only_the_local_stack_can_be_destroyed_with_its_objects() -> None:
@@ -145,6 +153,23 @@ def test_the_export_is_what_the_command_reads() -> None:
     assert heavy["sandbox"] == {"max_bytes": 50_000_000, "max_rows": 50_000, "memory_gib": 8}
     assert set(heavy["commands"]) == {"gcloud", "longhaul"}
     assert heavy["env_block"].startswith("HEAVY_RUNNER_ENABLED=true\n")
+    features = exported["systems"]["features"]
+    assert (features["output_bucket"], features["staging_bucket"]) == (
+        "feature-pipeline-output",
+        "feature-pipeline-staging",
+    )
+    assert (features["cpu"], features["memory_gib"], len(features["pairs"])) == (4, 12, 26)
+
+
+def test_only_the_local_stack_makes_its_datasets() -> None:
+    making = {name for name in STACKS if any(":Dataset::" in key for key in declared(name))}
+    assert making == {"local"}
+
+
+def test_apis_of_schedule_and_alert_are_enabled_where_they_are_used() -> None:
+    for name, wanted in (("prod", {True}), ("local", {False})):
+        apis = {found.get("service") for found in declared(name).values()}
+        assert {"cloudscheduler.googleapis.com" in apis, "monitoring.googleapis.com" in apis} == wanted
 
 
 def test_the_real_cloud_needs_no_endpoints() -> None:
