@@ -13,6 +13,7 @@ What the engine does not do by itself, and this does:
 - A stack that somebody else is updating is reported with who holds it; what a crashed update left can be released.
 """
 
+import gc
 import re
 import runpy
 import shutil
@@ -182,6 +183,7 @@ class Stack:
         try:
             _explained(lambda: operation(take), errors)
         except OpsError:
+            _forget_program()
             # the engine's own protection refuses in the plan, in words for the program's author
             self._refuse_protected([urn for text in errors for urn in _PROTECTED.findall(text)])
             raise
@@ -200,6 +202,24 @@ def _explained(call: Callable[[], Any], errors: list[str] | None = None) -> Any:
     except engine.CommandError as exc:
         message = _first_error(errors or [], str(exc))
         raise (BadRequest if isinstance(exc, engine.InlineSourceRuntimeError) else OpsError)(message) from exc
+
+
+def _forget_program() -> None:
+    """Collect the coroutine that the SDK leaves of a program which the engine cut short.
+
+    Left to the collector it would complain of its missing event loop at any later moment, in the middle of anything.
+    """
+    hook = sys.unraisablehook
+
+    def quiet(unraisable: "sys.UnraisableHookArgs") -> None:
+        if "run_in_stack" not in repr(unraisable.object):
+            hook(unraisable)
+
+    sys.unraisablehook = quiet
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 _PROTECTED = re.compile(r'unable to (?:replace|delete) resource "([^"]+)"\s+as it is currently marked for protection')

@@ -5,11 +5,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ops import prices
+from ops.errors import BadRequest
+from ops.places import Places
 from ops.prices import Prices
 from ops.progress import usd
 from ops.results import DEFAULT_CPU, DEFAULT_MEMORY_GIB, seconds_of
 from ops.router import Place
-from ops.runs import Run
+from ops.runs import Run, recent
+from ops.store import FolderStore
+from ops.systems import FEATURES
 from ops.targets import Target
 
 
@@ -25,6 +29,8 @@ class RunCost:
     usd: float
     usd_delayed: float
     """The same as a delayed execution."""
+    delayed: bool = False
+    """Whether it was one; then `usd` is that price."""
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -32,13 +38,14 @@ class RunCost:
 
     def lines(self, table: Prices) -> list[str]:
         """Return it for a person, with the formula."""
-        cpu_usd, memory_usd = table.table["run_job_cpu"].usd, table.table["run_job_memory"].usd
+        suffix = "_delayed" if self.delayed else ""
+        cpu_usd, memory_usd = (table.table[f"run_job_{kind}{suffix}"].usd for kind in ("cpu", "memory"))
         billed = max(self.seconds, prices.MINIMUM_S) if self.seconds else 0
         each = f"{self.cpu:g} vCPU x ${cpu_usd:.7f} + {self.memory_gib:g} GiB x ${memory_usd:.7f}"
         where = "ran in the sandbox for nothing; as a job " if self.place == Place.SANDBOX else ""
         return [
             f"{self.run_id} {where}{usd(self.usd)} = ({each}) x {billed:,.1f} s",
-            f"delayed execution {usd(self.usd_delayed)}; list prices of {prices.AS_OF}, {prices.RUN_PRICING}",
+            f"{'as a' if not self.delayed else 'it was a'} delayed execution {usd(self.usd_delayed)}; list prices of {prices.AS_OF}, {prices.RUN_PRICING}",
         ]
 
 
@@ -48,22 +55,45 @@ def of_run(
     """Return the price of a run; `cpu` and `memory_gib` ask what it would have been on another shape."""
     held = (DEFAULT_CPU, DEFAULT_MEMORY_GIB) if target.place == Place.SANDBOX else (target.cpu, target.memory_gib)
     cpu, memory_gib, seconds = cpu or held[0], memory_gib or held[1], seconds_of(run)
+    delayed = bool(run.index.platform.get("delayed"))
+    usd, usd_delayed = (
+        table.job_usd(cpu=cpu, memory_gib=memory_gib, seconds=seconds, delayed=cheaper) for cheaper in (False, True)
+    )
     return RunCost(
         run_id=run.run_id,
         place=target.place,
         cpu=cpu,
         memory_gib=memory_gib,
         seconds=seconds,
-        usd=table.job_usd(cpu=cpu, memory_gib=memory_gib, seconds=seconds),
-        usd_delayed=table.job_usd(cpu=cpu, memory_gib=memory_gib, seconds=seconds, delayed=True),
+        usd=usd_delayed if delayed else usd,
+        usd_delayed=usd_delayed,
+        delayed=delayed,
     )
 
 
+def of_systems(places: Places, table: Prices) -> list[dict[str, Any]]:
+    """Return what each of a stack's jobs costs an hour of running, and what its recorded runs have cost.
+
+    Raises BadRequest: the stack is not deployed, or has no job.
+    """
+    jobs = [shelf for shelf in places.shelves if not isinstance(shelf.store, FolderStore)]
+    if not jobs:
+        raise BadRequest(f"stack {places.stack} has no job", f"longhaul up --stack {places.stack}")
+    found = []
+    for shelf in jobs:
+        target = places.features if shelf.system == FEATURES.name else places.job
+        runs = list(recent([shelf], _COUNTED))
+        found.append({"system": shelf.system, **of_stack(target, runs, table)})
+    return found
+
+
+_COUNTED = 1_000
+
+
 def of_stack(target: Target, runs: Sequence[Run], table: Prices) -> dict[str, Any]:
-    """Return what the job costs an hour of running, and what its recorded runs have cost."""
+    """Return what a job costs an hour of running, and what its recorded runs have cost."""
     each = [of_run(run, target, table) for run in runs]
     return {
-        "system": "heavy",
         "cpu": target.cpu,
         "memory_gib": target.memory_gib,
         "usd_per_hour": table.job_usd(cpu=target.cpu, memory_gib=target.memory_gib, seconds=3_600),
@@ -71,16 +101,17 @@ def of_stack(target: Target, runs: Sequence[Run], table: Prices) -> dict[str, An
         "runs": len(each),
         "seconds": sum(one.seconds for one in each),
         "usd": sum(one.usd for one in each),
-        "prices_of": prices.AS_OF,
     }
 
 
-def stack_lines(whole: dict[str, Any]) -> list[str]:
+def stack_lines(systems: Sequence[dict[str, Any]]) -> list[str]:
     """Return it for a person."""
-    shape = f"{whole['cpu']:g} vCPU, {whole['memory_gib']:g} GiB"
-    return [
-        f"{whole['system']} ({shape}): {usd(whole['usd_per_hour'])} an hour of running, "
-        f"{usd(whole['usd_least'])} a run at least, nothing between runs",
-        f"the {whole['runs']:,} runs on record: {whole['seconds']:,.0f} s, {usd(whole['usd'])}",
-        f"list prices of {prices.AS_OF}, {prices.RUN_PRICING}; no free tier, discount, storage or network",
-    ]
+    lines = []
+    for whole in systems:
+        shape = f"{whole['cpu']:g} vCPU, {whole['memory_gib']:g} GiB"
+        lines += [
+            f"{whole['system']} ({shape}): {usd(whole['usd_per_hour'])} an hour of running, "
+            f"{usd(whole['usd_least'])} a run at least, nothing between runs",
+            f"  the {whole['runs']:,} runs on record: {whole['seconds']:,.0f} s, {usd(whole['usd'])}",
+        ]
+    return [*lines, f"list prices of {prices.AS_OF}, {prices.RUN_PRICING}; no free tier, discount, storage or network"]

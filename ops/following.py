@@ -11,6 +11,7 @@ from ops.platforms import LogLine
 from ops.runs import Judgement, Run
 from ops.targets import Target
 from workloads.common.contract import RunState
+from workloads.heavy_runner.contract import Status
 
 _LAST_LOOK_S = 15.0
 
@@ -60,7 +61,7 @@ def summary(run: Run, judgement: Judgement) -> str:
     """Return the state of a run in a few words: `RUNNING script, 340 of 8,192 MiB`."""
     status = run.status
     parts = [judgement.detail] if judgement.detail else []
-    if status is not None and judgement.state == RunState.RUNNING:
+    if isinstance(status, Status) and judgement.state == RunState.RUNNING:
         if status.bytes_total:
             parts.append(f"{status.bytes_done >> 20:,} of {status.bytes_total >> 20:,} MiB moved")
         if status.memory_mib:

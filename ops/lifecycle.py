@@ -13,7 +13,7 @@ from ops.platforms import Phase, View
 from ops.reap import Reaped, reap
 from ops.runs import Judgement, Run
 from ops.targets import PARALLEL, Bars, Target, no_bars
-from workloads.common.contract import RunState, index_object
+from workloads.common.contract import RunState
 
 POLL_S = 2.0
 """Pause between two looks at the status object."""
@@ -72,7 +72,7 @@ def settle(run: Run, target: Target) -> Run:
     reap_now(run, target)
     if is_known(run):
         target.platform.tidy(names_of(run))
-    return runs.load(run.store, index_object(run.index.system, run.run_id)) or run
+    return runs.again(run)
 
 
 def reap_now(run: Run, target: Target) -> Reaped:
@@ -110,18 +110,18 @@ def cancel(run: Run, target: Target, *, within_s: float = 60, sleep: Callable[[f
         view = replace(view, phase=Phase.CANCELLED)
     reap(run, view, datetime.now(UTC))
     target.platform.tidy(names_of(run))
-    return runs.load(run.store, index_object(run.index.system, run.run_id)) or run
+    return runs.again(run)
 
 
 def download(run: Run, folder: Path, bars: Bars = no_bars) -> list[Path]:
     """Fetch everything the run left behind into `folder` and return the files. Raises OpsError."""
     prefix, top = run.prefix, folder.resolve()
-    listed = [info for info in run.store.list(prefix) if not info.name.endswith("/")]
+    listed = [info for info in run.files.list(prefix) if not info.name.endswith("/")]
     targets = [(info, top / info.name.removeprefix(prefix)) for info in listed]
     if outside := [info.name for info, path in targets if not path.resolve().is_relative_to(top)]:
         raise OpsError(f"outputs with names that lead out of {folder}: {', '.join(outside[:3])}")
     jobs = [(info.name, path, bars(path.name, info.size)) for info, path in targets]
     with ThreadPoolExecutor(PARALLEL) as pool:
-        for done in [pool.submit(run.store.download, *job) for job in jobs]:
+        for done in [pool.submit(run.files.download, *job) for job in jobs]:
             done.result()
     return [path for _, path in targets]

@@ -54,8 +54,29 @@ class Heavy(_Model):
     env_block: str = ""
 
 
+class Features(_Model):
+    """The feature pipeline's job, and what it reads and writes."""
+
+    job: str
+    job_id: str
+    """projects/…/locations/…/jobs/…"""
+    location: str
+    output_bucket: str
+    staging_bucket: str
+    service_account: str
+    image: str
+    cpu: float
+    memory_gib: float
+    task_timeout_s: int
+    pairs: list[str]
+    features_dataset: str
+    raw_dataset: str
+    commands: dict[str, str] = Field(default_factory=dict)
+
+
 class Systems(_Model):
     heavy: Heavy | None = None
+    features: Features | None = None
 
 
 class Outputs(_Model):
@@ -77,6 +98,13 @@ class Outputs(_Model):
         if self.systems.heavy is None:
             raise BadRequest(f"stack {self.stack} has no heavy runner", "deploy one: longhaul up --stack " + self.stack)
         return self.systems.heavy
+
+    def require_features(self) -> Features:
+        """Return the feature pipeline. Raises BadRequest: the stack has none."""
+        if self.systems.features is None:
+            remedy = f"give it longhaul:feature_pipeline, then: longhaul up --stack {self.stack}"
+            raise BadRequest(f"stack {self.stack} has no feature pipeline", remedy)
+        return self.systems.features
 
 
 def read(project: Project, stack: str) -> Outputs:

@@ -9,9 +9,11 @@ from ops.environment import Project
 from ops.errors import BadRequest
 from ops.outputs import Outputs
 from ops.router import Thresholds
-from ops.runs import Run
-from ops.store import FolderStore, Store
+from ops.runs import Run, Shelf, load
+from ops.store import FolderStore
+from ops.systems import FEATURES, HEAVY
 from ops.targets import Target
+from workloads.common.contract import index_object
 
 LOCAL_IMAGE = "longhaul/heavy-runner:local"
 """What the sandbox runs before any stack is deployed; `make images` builds it."""
@@ -61,14 +63,40 @@ class Places:
             code=self.project.code,
         )
 
+    @cached_property
+    def features(self) -> Target:
+        """The stack's feature pipeline. Raises BadRequest: it is not deployed, or there is none."""
+        if self.outputs is None:
+            raise stack_outputs.NotDeployed(self.stack)
+        return targets.features(self.outputs)
+
     @property
-    def stores(self) -> Sequence[Store]:
-        """Where run indexes lie: the sandbox's folder, and the bucket of a deployed stack."""
-        folder = FolderStore(self.project.scratch / "sandbox")
-        return [folder] if self.outputs is None else [folder, self.job.store]
+    def shelves(self) -> Sequence[Shelf]:
+        """Where runs lie: the sandbox's folder, and for each system of a deployed stack its buckets."""
+        found = [Shelf(system=HEAVY.name, store=FolderStore(self.project.scratch / "sandbox"))]
+        if self.outputs is None:
+            return found
+        if self.outputs.systems.heavy is not None:
+            found.append(Shelf(system=HEAVY.name, store=self.job.store))
+        if self.outputs.systems.features is not None:
+            found.append(Shelf(system=FEATURES.name, store=self.features.store, outputs=self.features.outputs))
+        return found
+
+    def find(self, run_id: str) -> Run:
+        """Return a run of any system. Raises BadRequest: there is none of that name."""
+        for shelf in self.shelves:
+            try:
+                name = index_object(shelf.system, run_id)
+            except ValueError as exc:
+                raise BadRequest(str(exc)) from exc
+            if (run := load(shelf.store, name, shelf.outputs)) is not None:
+                return run
+        raise BadRequest(f"there is no run {run_id}", "longhaul status lists the runs")
 
     def target_of(self, run: Run) -> Target:
         """Return the place a run is at."""
+        if run.index.system == FEATURES.name:
+            return self.features
         if isinstance(run.store, FolderStore):
             known = run.index.platform.get("runtime")
             if known and known != self.sandbox.platform.runtime:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 from ops.platforms import Phase, View
 from ops.runs import Run, judge, moment, write_index
 from ops.store import Conflict
+from ops.systems import HEAVY, STATUS, End, RunStatus, System, system_of
 from workloads.common.contract import RUN_METADATA, RunRecord, RunState
-from workloads.heavy_runner.contract import ERROR, STATUS, ErrorCode, Status, end_by_platform
+from workloads.heavy_runner.contract import ErrorCode
 
 SIGKILL = 9
 
@@ -32,6 +33,7 @@ class Verdict(NamedTuple):
     """Why a run ended, in the contract's words."""
 
     code: ErrorCode
+    """The codes of these ends are the same in every system."""
     message: str
     hint: str
 
@@ -46,20 +48,25 @@ class Reaped:
     detail: str = ""
 
 
-def verdict(view: View, *, seen: bool) -> Verdict:
+def verdict(view: View, *, seen: bool, system: System = HEAVY) -> Verdict:
     """Return the contract's code for an end that the platform tells of.
 
-    `seen`: the container had written at least one status.
+    `seen`: the container had written at least one status. `system`: whose hints are given.
     """
+    found = _verdict(view, seen=seen)
+    return found._replace(hint=system.hints.get(found.code, found.hint))
+
+
+def _verdict(view: View, *, seen: bool) -> Verdict:
     said = f": {view.message}" if view.message else ""
     killed = view.signal == SIGKILL or view.exit_code == 128 + SIGKILL
     if view.phase == Phase.CANCELLED:
         return Verdict(ErrorCode.CANCELLED, f"the execution was cancelled{said}", "start it again when it is wanted")
     if view.out_of_memory:
-        hint = "read the table in parts, use smaller types, or give the job more memory"
+        hint = "give the job more memory"
         return Verdict(ErrorCode.OUT_OF_MEMORY, f"the container exceeded its memory{said}", hint)
     if "timeout" in view.message.lower() or "timed out" in view.message.lower():
-        hint = "ask for less work (--safe-mode) or give the task more time"
+        hint = "give the task more time"
         return Verdict(ErrorCode.TASK_TIMEOUT, f"the platform ended the task at its timeout{said}", hint)
     if view.reason in _NEVER_STARTED or (not seen and view.start is None):
         hint = "look at the image and the job's identity: longhaul doctor"
@@ -98,20 +105,21 @@ def _nobody_left(run: Run, view: View | None) -> bool:
 
 
 def _write_end(run: Run, view: View, now: datetime) -> Run:
-    code, message, hint = verdict(view, seen=run.status is not None)
-    held = run.status or Status(state=RunState.RUNNING, run_id=run.run_id, output_uri=run.index.output_uri)
+    system = system_of(run.index)
+    code, message, hint = verdict(view, seen=run.status is not None, system=system)
     at = (view.end or now).isoformat()
-    status, error = end_by_platform(held, code, message, hint, at)
+    status, documents = system.ended(run.index, run.status, End(code=code, message=message, hint=hint, at=at))
     # the status first: a container that is alive after all makes this write fail, and nothing else is touched
-    generation = run.store.write(run.prefix + STATUS, status.to_json(), generation=run.status_generation)
-    run.store.write(run.prefix + ERROR, error.to_json())
+    generation = run.files.write(run.prefix + STATUS, status.to_json(), generation=run.status_generation)
+    for name, data in documents.items():
+        run.files.write(run.prefix + name, data)
     record = _record(run, status, view, at)
-    if run.store.read(run.prefix + RUN_METADATA) is None:
-        run.store.write(run.prefix + RUN_METADATA, record.to_json())
+    if run.files.read(run.prefix + RUN_METADATA) is None:
+        run.files.write(run.prefix + RUN_METADATA, record.to_json())
     return replace(run, status=status, status_generation=generation)
 
 
-def _record(run: Run, status: Status, view: View, at: str) -> RunRecord:
+def _record(run: Run, status: RunStatus, view: View, at: str) -> RunRecord:
     start = view.start or moment(status.started_at or run.index.started_at)
     return RunRecord(
         system=run.index.system,

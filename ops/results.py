@@ -67,7 +67,7 @@ def result_of(run: Run, target: Target, folder: Path, files: list[Path], prices:
         place=target.place,
         seconds=round(seconds_of(run), 1),
         peak_memory_mib=status.peak_memory_mib if status else 0,
-        memory_limit_mib=status.memory_limit_mib if status else 0,
+        memory_limit_mib=getattr(status, "memory_limit_mib", 0),
         cost_usd=round(prices.job_usd(cpu=cpu, memory_gib=memory_gib, seconds=seconds_of(run)), 6),
         output_uri=run.index.output_uri,
         folder=str(folder),

@@ -1,12 +1,13 @@
 """Finding runs by the run index, and what state each is in."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from ops.errors import BadRequest
 from ops.platforms import Phase, View
 from ops.store import Store
+from ops.systems import STATUS, RunStatus, system_of
 from workloads.common.contract import (
     HEARTBEAT_INTERVAL_S,
     LOST_AFTER_INTERVALS,
@@ -15,11 +16,13 @@ from workloads.common.contract import (
     check_run_id,
     index_object,
 )
-from workloads.heavy_runner.contract import STATUS, ErrorCode, Status
+from workloads.heavy_runner.contract import ErrorCode
 
 LOST_AFTER = timedelta(seconds=HEARTBEAT_INTERVAL_S * LOST_AFTER_INTERVALS)
 START_GRACE = timedelta(minutes=30)
 """A run that is STARTING for longer counts as lost: its starter died between index and start, or nothing pulled up."""
+DELAYED_GRACE = timedelta(hours=12)
+"""How much later a delayed execution may begin: https://cloud.google.com/run/docs/delayed-jobs (2026-09)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,19 +32,26 @@ class Run:
     store: Store
     index: RunIndex
     index_generation: int
-    status: Status | None = None
+    status: RunStatus | None = None
     status_generation: int = 0
+    outputs: Store | None = None
+    """Where the outputs lie, if that is not where the index lies."""
 
     @property
     def run_id(self) -> str:
         return self.index.run_id
 
     @property
+    def files(self) -> Store:
+        """Where status, record and outputs lie."""
+        return self.outputs or self.store
+
+    @property
     def prefix(self) -> str:
         """Object prefix of the outputs, with `/` at its end. Raises BadRequest: they lie in another bucket."""
-        home = f"{self.store.uri}/"
+        home = f"{self.files.uri}/"
         if not self.index.output_uri.startswith(home):
-            raise BadRequest(f"run {self.run_id} writes to {self.index.output_uri}, outside {self.store.uri}")
+            raise BadRequest(f"run {self.run_id} writes to {self.index.output_uri}, outside {self.files.uri}")
         return self.index.output_uri.removeprefix(home).rstrip("/") + "/"
 
     @property
@@ -82,29 +92,32 @@ def judge(run: Run, view: View | None, now: datetime) -> Judgement:
         return _starting(run, now)
     if (age := now - moment(status.heartbeat_at)) > LOST_AFTER:
         return Judgement(state=RunState.LOST, detail=f"no heartbeat for {age.total_seconds():.0f} s", recorded=False)
-    return Judgement(state=RunState.RUNNING, detail=status.phase)
+    return Judgement(state=RunState.RUNNING, detail=system_of(run.index).doing(status))
 
 
 def _starting(run: Run, now: datetime) -> Judgement:
-    if (age := now - moment(run.index.started_at)) > START_GRACE:
+    delayed = bool(run.index.platform.get("delayed"))
+    grace = START_GRACE + DELAYED_GRACE if delayed else START_GRACE
+    if (age := now - moment(run.index.started_at)) > grace:
         detail = f"no container after {age.total_seconds() / 60:.0f} min"
         return Judgement(state=RunState.LOST, detail=detail, recorded=False)
-    return Judgement(state=RunState.STARTING, detail="waiting for the container")
+    waiting = "delayed, begins within 12 hours" if delayed else "waiting for the container"
+    return Judgement(state=RunState.STARTING, detail=waiting)
 
 
-def find(stores: Sequence[Store], system: str, run_id: str) -> Run:
-    """Return a run from the first store that knows it. Raises BadRequest: none does."""
+def find(stores: Sequence[Store], system: str, run_id: str, outputs: Store | None = None) -> Run:
+    """Return a run from the first store that knows it; `outputs`: see Run. Raises BadRequest: none does."""
     try:
         name = index_object(system, check_run_id(run_id))
     except ValueError as exc:
         raise BadRequest(str(exc)) from exc
     for store in stores:
-        if (run := load(store, name)) is not None:
+        if (run := load(store, name, outputs)) is not None:
             return run
     raise BadRequest(f"there is no run {run_id}", "longhaul status lists the runs")
 
 
-def load(store: Store, name: str) -> Run | None:
+def load(store: Store, name: str, outputs: Store | None = None) -> Run | None:
     """Return the run of one index object with its status; None if there is no such object."""
     if (held := store.read(name)) is None:
         return None
@@ -112,27 +125,45 @@ def load(store: Store, name: str) -> Run | None:
         index = RunIndex.from_json(held.data)
     except ValueError as exc:
         raise BadRequest(f"{store.uri}/{name} is not a run index: {exc}") from exc
-    return refresh(Run(store=store, index=index, index_generation=held.generation))
+    return refresh(Run(store=store, index=index, index_generation=held.generation, outputs=outputs))
+
+
+def again(run: Run) -> Run:
+    """Return the run with index and status as they are now; as it was if its index is gone."""
+    return load(run.store, index_object(run.index.system, run.run_id), run.outputs) or run
 
 
 def refresh(run: Run) -> Run:
     """Return the run with the status object as it is now."""
-    if not run.index.output_uri.startswith(f"{run.store.uri}/"):
+    if not run.index.output_uri.startswith(f"{run.files.uri}/"):
         return run
-    if (held := run.store.read(run.prefix + STATUS)) is None:
+    if (held := run.files.read(run.prefix + STATUS)) is None:
         return replace(run, status=None, status_generation=0)
     try:
-        status = Status.from_json(held.data)
+        status = system_of(run.index).read(held.data)
     except ValueError as exc:
-        raise BadRequest(f"{run.store.uri}/{run.prefix}{STATUS} is not a status: {exc}") from exc
+        raise BadRequest(f"{run.files.uri}/{run.prefix}{STATUS} is not a status: {exc}") from exc
     return replace(run, status=status, status_generation=held.generation)
 
 
-def recent(stores: Sequence[Store], system: str, limit: int) -> Iterator[Run]:
+@dataclass(frozen=True, kw_only=True)
+class Shelf:
+    """Where the runs of one system lie."""
+
+    system: str
+    store: Store
+    """Their indexes."""
+    outputs: Store | None = None
+    """See Run."""
+
+
+def recent(shelves: Sequence[Shelf], limit: int) -> Iterator[Run]:
     """Yield the `limit` runs whose index was written last, newest first."""
-    listed = [(info.updated, info.name, store) for store in stores for info in store.list(f"runs/{system}/")]
-    for _, name, store in sorted(listed, key=lambda item: item[:2], reverse=True)[:limit]:
-        if (run := load(store, name)) is not None:
+    listed = [
+        (info.updated, info.name, shelf) for shelf in shelves for info in shelf.store.list(f"runs/{shelf.system}/")
+    ]
+    for _, name, shelf in sorted(listed, key=lambda item: item[:2], reverse=True)[:limit]:
+        if (run := load(shelf.store, name, shelf.outputs)) is not None:
             yield run
 
 
@@ -145,7 +176,7 @@ def moment(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def write_index(run: Run, state: RunState, platform: dict[str, str] | None = None) -> Run:
+def write_index(run: Run, state: RunState, platform: Mapping[str, object] | None = None) -> Run:
     """Write the index with a new state (and names of the platform) and return the run with it.
 
     Raises Conflict: somebody else wrote it meanwhile.

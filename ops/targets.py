@@ -24,6 +24,8 @@ class Target:
     platform: Platform
     cpu: float
     memory_gib: float
+    outputs: Store | None = None
+    """Where outputs go, if that is not `store`."""
     identity: Callable[[], str] = lambda: ""
     """Gives the account that runs are started as; empty where there is none or nobody tells."""
 
@@ -47,6 +49,24 @@ def from_outputs(outputs: Outputs) -> Target:
         platform=CloudRunJob(clients, system.job_id),
         cpu=system.cpu,
         memory_gib=system.memory_gib,
+        identity=clients.identity,
+    )
+
+
+def features(outputs: Outputs, *, delayed: bool = False) -> Target:
+    """Return the feature pipeline's job of a deployed stack; `delayed`: what it starts may begin up to 12 h later.
+
+    Raises BadRequest: it has none.
+    """
+    system = outputs.require_features()
+    clients = Clients(project=outputs.project, endpoints=outputs.endpoints)
+    return Target(
+        place=Place.JOB,
+        store=BucketStore(clients, outputs.bucket),
+        platform=CloudRunJob(clients, system.job_id, delayed=delayed),
+        cpu=system.cpu,
+        memory_gib=system.memory_gib,
+        outputs=BucketStore(clients, system.output_bucket),
         identity=clients.identity,
     )
 

@@ -36,11 +36,9 @@ def register(app: typer.Typer) -> None:
 
 def _find(app: App, stack: str, run_id: str) -> "tuple[Places, Run]":
     from ops.places import Places
-    from ops.runs import find
-    from workloads.heavy_runner.contract import SYSTEM
 
     places = Places(app.project, stack)
-    return places, find(places.stores, SYSTEM, run_id)
+    return places, places.find(run_id)
 
 
 def _row(run: "Run", judgement: "Judgement") -> dict[str, Any]:
@@ -58,11 +56,32 @@ def _row(run: "Run", judgement: "Judgement") -> dict[str, Any]:
         "started_at": run.index.started_at,
         "seconds": seconds_of(run),
         "heartbeat_at": status.heartbeat_at if status else "",
-        "memory_mib": status.memory_mib if status else 0,
+        "memory_mib": getattr(status, "memory_mib", 0),
         "peak_memory_mib": status.peak_memory_mib if status else 0,
         "error_code": status.error_code if status else "",
         "output_uri": run.index.output_uri,
         "platform": dict(run.index.platform),
+        **_of_system(run),
+    }
+
+
+def _of_system(run: "Run") -> dict[str, Any]:
+    """What only runs of one system have."""
+    from workloads.feature_pipeline.contract import Status
+
+    if not isinstance(status := run.status, Status):
+        return {}
+    return {
+        "pair": status.pair,
+        "stage": str(status.stage),
+        "tables_done": status.tables_done,
+        "tables_total": status.tables_total,
+        "tables_per_minute": status.tables_per_minute,
+        "eta_s": status.eta_s,
+        "stage_seconds": dict(status.stage_seconds),
+        "hint": status.hint,
+        "warnings": list(status.warnings),
+        "checks": dict(status.checks),
     }
 
 
@@ -93,15 +112,13 @@ def status(
     RUNNING without a heartbeat for 50 s is shown as LOST; `reap` then writes down what the platform knows.
     """
     from ops.places import Places
-    from ops.runs import find, recent
+    from ops.runs import recent
     from workloads.common.contract import RunState
-    from workloads.heavy_runner.contract import SYSTEM
 
     app, rows = app_of(context), []
     places = Places(app.project, stack)
     while True:
-        stores = places.stores
-        found = [find(stores, SYSTEM, run_id)] if run_id else list(recent(stores, SYSTEM, limit))
+        found = [places.find(run_id)] if run_id else list(recent(places.shelves, limit))
         rows = [_look(places, run) for run in found]
         if not watch or all(RunState(row["state"]).is_final for row in rows):
             break
@@ -182,7 +199,7 @@ def logs(
 def _print_kept(app: App, run: "Run") -> None:
     from workloads.heavy_runner.contract import EXECUTION_LOG
 
-    held = run.store.read(run.prefix + EXECUTION_LOG)
+    held = run.files.read(run.prefix + EXECUTION_LOG)
     if held is None:
         raise BadRequest(f"run {run.run_id} has left no log", "longhaul status says what state it is in")
     app.out.file.write(held.data.decode("utf-8", errors="replace"))
@@ -216,12 +233,11 @@ def reap(
 
     from ops import lifecycle
     from ops.places import Places
-    from ops.runs import find, recent
-    from workloads.heavy_runner.contract import SYSTEM
+    from ops.runs import recent
 
     app = app_of(context)
     places = Places(app.project, stack)
-    runs = [find(places.stores, SYSTEM, run_id)] if run_id else list(recent(places.stores, SYSTEM, 200))
+    runs = [places.find(run_id)] if run_id else list(recent(places.shelves, 200))
     results = []
     for run in runs:
         try:
@@ -248,11 +264,15 @@ def fetch(
     stack: StackOption = DEFAULT_STACK,
 ) -> None:
     """Download what a run left behind and show how it ended."""
-    from ops.commands import heavy
+    from ops.commands import features, heavy
+    from ops.systems import FEATURES
 
     app = app_of(context)
     places, run = _find(app, stack, run_id)
     target = places.target_of(run)
+    if run.index.system == FEATURES.name:
+        features.fetch(app, run, target, out, as_json=as_json)
+        return
     heavy.show(app, heavy.fetch(app, run, target, out, quiet=as_json), target, None, as_json=as_json)
 
 
@@ -271,8 +291,6 @@ def cost(
     """
     from ops import costs, prices
     from ops.places import Places
-    from ops.runs import recent
-    from workloads.heavy_runner.contract import SYSTEM
 
     app, table = app_of(context), prices.load(price_file)
     if run_id:
@@ -280,10 +298,9 @@ def cost(
         cost_of_run = costs.of_run(run, places.target_of(run), table, cpu, memory_gib)
         _print_cost(app, cost_of_run.document(), cost_of_run.lines(table), as_json=as_json)
         return
-    places = Places(app.project, stack)
-    jobs = [run for run in recent(places.stores, SYSTEM, 1_000) if run.store is places.job.store]
-    whole = costs.of_stack(places.job, jobs, table)
-    _print_cost(app, whole, costs.stack_lines(whole), as_json=as_json)
+    systems = costs.of_systems(Places(app.project, stack), table)
+    document = {"systems": systems, "usd": sum(each["usd"] for each in systems), "prices_of": prices.AS_OF}
+    _print_cost(app, document, costs.stack_lines(systems), as_json=as_json)
 
 
 def _print_cost(app: App, document: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
