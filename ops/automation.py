@@ -201,7 +201,8 @@ def _explained(call: Callable[[], Any], errors: list[str] | None = None) -> Any:
         raise BadRequest("there is no such stack", "longhaul up creates it") from exc
     except engine.CommandError as exc:
         message = _first_error(errors or [], str(exc))
-        raise (BadRequest if isinstance(exc, engine.InlineSourceRuntimeError) else OpsError)(message) from exc
+        ours = isinstance(exc, engine.InlineSourceRuntimeError) or any(_PROGRAM in text for text in errors or [])
+        raise (BadRequest if ours else OpsError)(message) from exc
 
 
 def _forget_program() -> None:
@@ -223,6 +224,9 @@ def _forget_program() -> None:
 
 
 _PROTECTED = re.compile(r'unable to (?:replace|delete) resource "([^"]+)"\s+as it is currently marked for protection')
+
+_PROGRAM = "an unhandled error occurred:"
+"""How the engine says that the program, not the provider, raised an error."""
 
 _UNLOCK = "wait for it; if it crashed: longhaul unlock"
 
