@@ -26,20 +26,23 @@ def write(table: pa.Table, key: str, path: Path, group_rows: Sequence[int] | Non
     partial = path.with_name(path.name + ".partial")
     try:
         with pq.ParquetWriter(partial, table.schema, **_options(table.schema, key)) as writer:
-            start = 0
-            for rows in group_rows or _even(len(table)):
-                writer.write_table(table.slice(start, rows), row_group_size=max(rows, 1))
-                start += rows
-            if start != len(table):
-                raise ValueError(f"group_rows must add up to {len(table)} rows, got {start}")
+            if group_rows is None:
+                writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+            else:
+                _write_groups(writer, table, group_rows)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     partial.replace(path)
 
 
-def _even(rows: int) -> list[int]:
-    return [min(ROW_GROUP_ROWS, rows - start) for start in range(0, rows, ROW_GROUP_ROWS)] or [0]
+def _write_groups(writer: pq.ParquetWriter, table: pa.Table, group_rows: Sequence[int]) -> None:
+    if sum(group_rows) != len(table):
+        raise ValueError(f"group_rows must add up to {len(table)} rows, got {sum(group_rows)}")
+    start = 0
+    for rows in group_rows:
+        writer.write_table(table.slice(start, rows), row_group_size=max(rows, 1))
+        start += rows
 
 
 def _options(schema: pa.Schema, key: str) -> dict[str, Any]:
