@@ -107,11 +107,7 @@ class Lab:
 
     def containers(self) -> list[str]:
         """Return the ids of the containers that this local cloud runs, the newest first."""
-        environ = self.project.engine_environ(local=True)
-        docker = shutil.which("docker", path=environ["PATH"])
-        assert docker is not None
-        command = [docker, "ps", "--quiet", "--no-trunc", "--filter", f"label=localcloud.state={self.mark}"]
-        return subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout.split()
+        return self.docker("ps", "--quiet", "--no-trunc", "--filter", f"label=localcloud.state={self.mark}").split()
 
     @property
     def mark(self) -> str:
@@ -132,14 +128,22 @@ class Lab:
         env = RunVariables(input_uri=f"{target.store.uri}/{request_object(run_id)}").to_env()
         return target.platform.start(run_id, "", env)["execution"]
 
-    def docker(self, *words: str) -> None:
+    def docker(self, *words: str) -> str:
+        """Call the container engine and return what it says."""
         environ = self.project.engine_environ(local=True)
-        subprocess.run(
-            [shutil.which("docker", path=environ["PATH"]) or "docker", *words],
-            env=environ,
-            check=True,
-            capture_output=True,
-        )
+        docker = shutil.which("docker", path=environ["PATH"])
+        assert docker is not None
+        return subprocess.run([docker, *words], env=environ, capture_output=True, text=True, check=True).stdout
+
+
+def remove_images(lab: Lab) -> None:
+    """Take the names off the container engine that this lab's registry gave its images."""
+    host = yaml.safe_load((lab.folder / "Pulumi.local.yaml").read_text())["config"]["longhaul:registry"]
+    form = "{{.Repository}} {{.Tag}} {{.Digest}}"
+    listed = lab.docker("images", "--digests", "--format", form, "--filter", f"reference={host}/*/*/*")
+    for line in listed.splitlines():
+        repository, tag, digest = line.split()
+        lab.docker("image", "rm", f"{repository}@{digest}" if tag == "<none>" else f"{repository}:{tag}")
 
 
 def make_lab(folder: Path) -> Lab:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from system_support import ROOT, Lab, make_lab
+from system_support import ROOT, Lab, make_lab, remove_images
 
 MARKS = (pytest.mark.system, pytest.mark.container, pytest.mark.timeout(900))
 """The first test waits for the stack, and that perhaps for the build of an image."""
@@ -26,6 +26,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab.cloud.up()
     yield lab
     lab.cloud.down()
+    assert not lab.containers()
+    remove_images(lab)
 
 
 @pytest.fixture(scope="session")
