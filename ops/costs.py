@@ -56,8 +56,9 @@ def of_run(
     held = (DEFAULT_CPU, DEFAULT_MEMORY_GIB) if target.place == Place.SANDBOX else (target.cpu, target.memory_gib)
     cpu, memory_gib, seconds = cpu or held[0], memory_gib or held[1], seconds_of(run)
     delayed = bool(run.index.platform.get("delayed"))
-    usd, usd_delayed = (
-        table.job_usd(cpu=cpu, memory_gib=memory_gib, seconds=seconds, delayed=cheaper) for cheaper in (False, True)
+    full, cheaper = (
+        table.job_usd(cpu=cpu, memory_gib=memory_gib, seconds=seconds, delayed=is_delayed)
+        for is_delayed in (False, True)
     )
     return RunCost(
         run_id=run.run_id,
@@ -65,8 +66,8 @@ def of_run(
         cpu=cpu,
         memory_gib=memory_gib,
         seconds=seconds,
-        usd=usd_delayed if delayed else usd,
-        usd_delayed=usd_delayed,
+        usd=cheaper if delayed else full,
+        usd_delayed=cheaper,
         delayed=delayed,
     )
 

@@ -15,10 +15,9 @@ from datetime import UTC, datetime
 
 from ops import lifecycle, runs
 from ops.errors import BadRequest, OpsError
-from ops.platforms import Phase, View
-from ops.reap import reap
 from ops.request import Request
 from ops.runs import Run
+from ops.starting import give_up, note_names
 from ops.store import Conflict
 from ops.targets import PARALLEL, Bars, Target, no_bars
 from workloads.common.contract import RunIndex, RunStart, RunState, check_run_id, index_object, new_run_id
@@ -52,9 +51,9 @@ def submit(
         _upload(request, run, attempt, bars)
         names = target.platform.start(run_id, run.index.start_token, _variables(run))
     except (OpsError, OSError) as exc:
-        _give_up(run, str(exc))
+        give_up(run, str(exc))
         raise
-    return _note_names(run, {**names, "runtime": target.platform.runtime})
+    return note_names(run, {**names, "runtime": target.platform.runtime})
 
 
 def _claim(target: Target, run_id: str, force: bool, started_by: str) -> tuple[Run, int | None]:
@@ -107,23 +106,3 @@ def _variables(run: Run) -> dict[str, str]:
     )
     start = RunStart(token=run.index.start_token, started_by=run.index.started_by)
     return {**where.to_env(), **start.to_env()}
-
-
-def _note_names(run: Run, names: dict[str, str]) -> Run:
-    try:
-        return runs.write_index(run, RunState(run.index.state), names)
-    except Conflict:
-        # the container writes the index too once it runs; add our names to what it wrote
-        held = runs.load(run.store, index_object(SYSTEM, run.run_id))
-        if held is None or held.index.start_token != run.index.start_token:
-            raise
-        return runs.write_index(held, RunState(held.index.state), names)
-
-
-def _give_up(run: Run, why: str) -> None:
-    view = View(phase=Phase.FAILED, message=why)
-    try:
-        reap(run, view, datetime.now(UTC))
-    except OpsError:
-        # the reason to give up is reported by the caller; that the store refuses as well adds nothing to it
-        return

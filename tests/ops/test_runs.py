@@ -132,4 +132,4 @@ def test_the_last_runs_come_first(tmp_path: Path, now: datetime) -> None:
     run = make(tmp_path, now)
     for name in ("a", "b"):
         run.store.write(f"runs/heavy/{name}.json", replace(run.index, run_id=name).to_json())
-    assert [found.run_id for found in runs.recent([run.store], "heavy", 2)] == ["b", "a"]
+    assert [found.run_id for found in runs.recent([runs.Shelf(system="heavy", store=run.store)], 2)] == ["b", "a"]
