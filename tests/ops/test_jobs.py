@@ -111,3 +111,22 @@ def test_a_follower_reads_late_entries_once_and_looks_a_last_time() -> None:
     assert [line.message for line in lines] == ["line 1", "line 3", "line 2", "line 4"]
     assert min(pauses) > 2  # within 60 entries.list a minute for two followers
     assert pauses[1] > pauses[0]
+
+
+def test_a_delayed_start_says_so_as_the_api_wants_it() -> None:
+    clients = Recorded([{"metadata": {"name": f"{JOB}/executions/j-1"}}])
+    CloudRunJob(clients, JOB, delayed=True).start("r", "t", {})
+    overrides = clients.__dict__["calls"][0][3]["body"]["overrides"]
+    assert overrides["delayExecution"] is True
+    assert known_overrides()["delayExecution"]["type"] == "boolean"
+    assert set(overrides) <= set(known_overrides())
+
+
+def known_overrides() -> dict[str, Any]:
+    """Overrides of `:run` by the public description of the Run Admin API."""
+    import json
+
+    from googleapiclient.discovery_cache import get_static_doc
+
+    document = json.loads(get_static_doc("run", "v2"))
+    return dict(document["schemas"]["GoogleCloudRunV2Overrides"]["properties"])
