@@ -36,6 +36,7 @@ PARTS: dict[str, str] = {
     "bigquery": "localcloud.bigquery",
     "bigquerystorage": "localcloud.bigquery.reads",
     "secretmanager": "localcloud.apis.secretmanager",
+    "batch": "localcloud.apis.batch",
     "cloudbilling": "localcloud.apis.billing",
 }
 """Port -> module with `app(cloud)`, the ASGI application, and optionally `services(cloud)`, what runs beside it.

@@ -19,6 +19,12 @@ class FaultSettings:
     """Share of scheduler and event deliveries that are sent twice. 0 to 1."""
     apis: tuple[str, ...] = ()
     """APIs that error_rate applies to; empty: all but control and metadata."""
+    preemption_rate: float = 0.0
+    """Share of attempts of Batch tasks on SPOT or PREEMPTIBLE machines that are preempted (exit code 50001). 0 to 1."""
+    preemption_after_s: float = 0.2
+    """Seconds from the start of an attempt to its preemption. 0 to 3600."""
+    max_preemptions: int = 0
+    """Preemptions until these settings are changed; 0: any number."""
     seed: int = 0
     """Seed of the choices, so that a failing test can be repeated."""
 
@@ -27,6 +33,9 @@ class FaultSettings:
             ("visibility_delay_s", self.visibility_delay_s, 600),
             ("error_rate", self.error_rate, 1),
             ("double_delivery_rate", self.double_delivery_rate, 1),
+            ("preemption_rate", self.preemption_rate, 1),
+            ("preemption_after_s", self.preemption_after_s, 3600),
+            ("max_preemptions", self.max_preemptions, 1_000_000),
         ):
             if not 0 <= value <= top:
                 raise ValueError(f"faults: {name} must be 0 to {top}, got {value}")
@@ -40,6 +49,8 @@ class Faults:
     settings: FaultSettings = field(default_factory=FaultSettings)
     injected: int = 0
     """Requests failed so far."""
+    preempted: int = 0
+    """Attempts preempted since the settings were changed."""
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.settings.seed)  # noqa: S311 - faults, not secrets
@@ -51,6 +62,7 @@ class Faults:
         }
         self.settings = replace(self.settings, **lists)
         self._random = random.Random(self.settings.seed)  # noqa: S311 - faults, not secrets
+        self.preempted = 0
 
     def maybe_fail(self, api: str) -> None:
         """Raises the injected ApiError, or returns."""
@@ -66,3 +78,11 @@ class Faults:
     def doubled(self) -> bool:
         """Whether this delivery is to be sent a second time."""
         return self._random.random() < self.settings.double_delivery_rate
+
+    def preempts(self) -> bool:
+        """Whether this attempt on a machine that may be taken away is to lose it."""
+        most = self.settings.max_preemptions
+        if (most and self.preempted >= most) or self._random.random() >= self.settings.preemption_rate:
+            return False
+        self.preempted += 1
+        return True

@@ -10,7 +10,8 @@ from localcloud.discovery import Discovery
 from localcloud.errors import invalid
 from localcloud.grpc_front import Rpc, TwoWay, front, with_grpc
 from localcloud.iam.routes import policy_routes
-from localcloud.secrets.filters import matching
+from localcloud.list_filter import matching
+from localcloud.schema import camel
 from localcloud.secrets.vault import Vault
 from localcloud.shell import Api, App, Call
 
@@ -73,7 +74,7 @@ async def patch(call: Call) -> dict[str, Any]:
     changed = masks.update(current, call.body, mask)
     if "ttl" in changed:
         changed.pop("expireTime", None)
-    names = {masks.camel(path.strip().partition(".")[0]) for path in mask.split(",")}
+    names = {camel(path.strip().partition(".")[0]) for path in mask.split(",")}
     if unknown := sorted(names - _MUTABLE):
         raise invalid(f"The update mask names a field that cannot be changed: {unknown[0]}.", "update_mask")
     return vault(call).update(name, changed, call.body.get("etag", ""))

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from localcloud.errors import ApiError, failed_precondition, unavailable
 from localcloud.run import names
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("localcloud.run")
 
 
+class Adopter(Protocol):
+    """Another part whose tasks run on the same runtime."""
+
+    def take_up(self, earlier: dict[str, Found]) -> set[str]:
+        """Go on with what ran before this process; return the keys that are still wanted."""
+
+
 class Executor:
     """A service beside the API. Everything it knows is in the store, so that it can start anew at any moment."""
 
@@ -37,6 +44,8 @@ class Executor:
         self._opening: asyncio.Task[None] | None = None
         self._opened = asyncio.Event()
         self._draining = False
+        self.others: list[Adopter] = []
+        """Who else runs tasks on this runtime."""
 
     async def start(self) -> None:
         self._opening = asyncio.create_task(self._open(), name="run-open")
@@ -77,6 +86,8 @@ class Executor:
             log.error("what ran before cannot be looked up: %s", problem)
             earlier = {}
         wanted = await self._take_up(earlier)
+        for other in self.others:
+            wanted |= other.take_up(earlier)
         for key, found in earlier.items():
             if key not in wanted:
                 await self.runtime.remove(found.run_id)  # of an execution that has ended or is gone

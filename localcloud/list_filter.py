@@ -1,6 +1,6 @@
-"""The part of list filters that is served: name:TEXT, labels.KEY=VALUE, labels.KEY:*, state=STATE, joined by AND.
+"""The part of list filters that is served: FIELD:TEXT, FIELD="VALUE", labels.KEY:*, joined by AND.
 
-https://cloud.google.com/secret-manager/docs/filtering (2026-11). Anything else is refused.
+https://google.aip.dev/160 (2026-11). Anything else is refused.
 """
 
 import re
