@@ -71,8 +71,11 @@ class Warehouse:
 
     def authorization(self, principal: Principal) -> str:
         """Header by which the engine knows the caller."""
+        return self._claims(principal.member, self.secret)
+
+    def _claims(self, member: str, secret: str) -> str:
         authority = f"{self._cloud.settings.url('bigquery')}/{AUTHORIZE}"
-        claims = {"member": principal.member, "authority": authority, "secret": self.secret}
+        claims = {"member": member, "authority": authority, "secret": secret}
         return "Localcloud " + base64.b64encode(json.dumps(claims).encode()).decode()
 
     async def http_url(self) -> str:
@@ -83,10 +86,10 @@ class Warehouse:
         """Raises ApiError 503."""
         return f"127.0.0.1:{(await self._running())['grpc_port']}"
 
-    def lost(self) -> None:
+    def lost(self, problem: Exception) -> None:
         """The engine did not answer: the next call looks for it anew."""
         if self._run:
-            log.warning("the engine of BigQuery does not answer; see %s", self._data / "engine.log")
+            log.warning("the engine of BigQuery does not answer (%r); see %s", problem, self._data / "engine.log")
         self._run = {}
 
     async def _running(self) -> dict[str, Any]:
@@ -131,7 +134,7 @@ class Warehouse:
             return None
         if not await (await self._hosted()).alive(run):
             return None
-        if not await self._answers(run["port"]):
+        if not await self._answers(run):
             await (await self._hosted()).stop(run)
             return None
         self.phase = "running (taken up again)"
@@ -171,7 +174,7 @@ class Warehouse:
     async def _await_ready(self, host: Host, run: dict[str, Any]) -> None:
         deadline = time.monotonic() + self.settings.start_timeout_s
         while time.monotonic() < deadline:
-            if await self._answers(run["port"]):
+            if await self._answers(run):
                 return
             if not await host.alive(run):
                 break
@@ -179,12 +182,15 @@ class Warehouse:
         await host.stop(run)
         raise EngineMissing(f"its engine did not come up: {_last_line(self._data / 'engine.log')}")
 
-    async def _answers(self, port: int) -> bool:
+    async def _answers(self, run: dict[str, Any]) -> bool:
+        """Whether it is there and knows us; that port may be somebody else's by now."""
+        headers = {"authorization": self._claims(self._cloud.settings.owner, run["secret"])}
+        url = f"http://127.0.0.1:{run['port']}/discovery/v1/apis/bigquery/v2/rest"
         try:
-            answer = await self.http.get(f"http://127.0.0.1:{port}/discovery/v1/apis/bigquery/v2/rest", timeout=5)
+            answer = await self.http.get(url, headers=headers, timeout=5)
         except httpx.TransportError:
             return False
-        return answer.status_code < 600
+        return answer.status_code == 200
 
     async def _end(self) -> None:
         async with self._lock:

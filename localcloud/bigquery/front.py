@@ -57,7 +57,10 @@ class Front:
         self._cloud = cloud
         self._warehouse = warehouse
         self.access = Access(cloud)
-        self.api = Api("bigquery", Discovery("bigquery", "v2", strict=False), style="storage")
+        discovery = Discovery("bigquery", "v2", strict=False)
+        # not in the document, but google-cloud-bigquery sends it and the cloud takes it
+        discovery.method("bigquery.jobs.get").parameters["projection"] = {"type": "string", "location": "query"}
+        self.api = Api("bigquery", discovery, style="storage")
         for method, need in PASSED_ON.items():
             permission, _, level = need.partition(" ")
             self.api.method(f"bigquery.{method}", raw=True)(self._passing(permission, level))
@@ -269,7 +272,7 @@ class Front:
         try:
             return await self._warehouse.http.request(verb, url, headers=headers, content=content)
         except httpx.TransportError as problem:
-            self._warehouse.lost()
+            self._warehouse.lost(problem)
             raise unavailable(f"The engine of BigQuery broke off: {problem!r}") from None
 
     # --- beside the document --------------------------------------------------------------------------------------

@@ -295,6 +295,10 @@ def main() -> None:
     log = os.open(data / "engine.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    # found beside this file, where no package is
+    import catalogue  # type: ignore[import-not-found]  # only in the container
+
+    catalogue.install()
     guard(env["SECRET"])
     translate.STATEMENT_RULES.append(as_of)
     threading.Thread(target=watch, args=(env["WATCH"],), daemon=True).start()

@@ -61,7 +61,7 @@ class Reads:
             await context.abort(STATUS[RPC_CODE[error.status]], error.message)
         elif isinstance(error, grpc.aio.AioRpcError):
             if error.code() is grpc.StatusCode.UNAVAILABLE:
-                self._warehouse.lost()
+                self._warehouse.lost(error)
             await context.abort(error.code(), error.details() or "")
         else:
             log.exception("Storage Read API", exc_info=error)
