@@ -31,7 +31,7 @@ MANIFEST = "manifest.json"
 REPORT_JSON = "validation.json"
 REPORT_PAGE = "validation.html"
 SNAPSHOT = "snapshot.json"
-"""In the staging bucket: what the run of a pair reads, from its start until its training file is in place."""
+"""In the staging bucket: what the run of a pair reads, and in the end that its training file is in place."""
 
 PLATFORM_CPU = 4.0
 PLATFORM_MEMORY_GIB = 12.0
@@ -111,7 +111,7 @@ def checkpoints_prefix(pair: str) -> str:
 
 
 def snapshot_object(pair: str) -> str:
-    """Object name of the snapshot of `pair` in the staging bucket; there while a run is under way or to be resumed."""
+    """Object name of the snapshot of `pair` in the staging bucket."""
     return f"{checkpoints_prefix(pair)}{SNAPSHOT}"
 
 

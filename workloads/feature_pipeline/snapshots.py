@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from workloads.common.contract import RunState
 from workloads.common.ledger import MAX_STATUS_BYTES, is_alive
 from workloads.common.logs import Log, rfc3339
 from workloads.common.storage import NotFound, PreconditionFailed, Storage
@@ -46,14 +47,13 @@ class Snapshots:
         found = self._load()
         note = ""
         if found is not None:
-            ended = self._look_at_holder(found, run_id, execution)
-            why = self._unusable(found, ended)
+            why = self._unusable(found, run_id, self._look_at_holder(found, run_id, execution))
             if not why:
                 refuse_missing(found.missing, self.env.missing_allowed, "tables other pairs have and this one lacks")
                 self._write(replace(found, run_id=run_id))
                 return replace(found, run_id=run_id), f"resumes the snapshot of {found.snapshot_time}"
-            note = f"starts anew: {why}"
-            self.log.warning(f"the snapshot of {found.snapshot_time} is not resumed: {why}")
+            self.log.info(f"the snapshot of {found.snapshot_time} is not resumed: {why}")
+            note = "" if found.uploaded else f"starts anew: {why}"
         made = self._make(run_id, output_generation)
         self._write(made)
         return made, note
@@ -89,7 +89,10 @@ class Snapshots:
             raise PairHeldError(f"another run has taken {self.env.pair} at this moment ({self.uri})") from error
 
     def _look_at_holder(self, found: Snapshot, run_id: str, execution: str) -> str:
-        """Give the state of the run that holds `found`. Raises PairHeldError if it is at work."""
+        """Give the last state of the run that holds `found`, empty if it is ours or unknown.
+
+        Raises PairHeldError if that run is at work.
+        """
         if found.run_id == run_id:
             return ""
         uri = f"gs://{self.env.output_bucket}/{records_prefix(self.env.pair, found.run_id)}{STATUS}"
@@ -106,12 +109,12 @@ class Snapshots:
             )
         return other.state
 
-    def _unusable(self, found: Snapshot, ended: str) -> str:
+    def _unusable(self, found: Snapshot, run_id: str, ended: str) -> str:
         """Say why `found` cannot be resumed; empty if it can."""
-        if found.uploaded and ended == "SUCCEEDED":
-            return f"run {found.run_id} has made its training file from it"
         if found.uploaded:
-            return ""  # nothing is read any more
+            # A run that was cut off in its clean-up is finished by the next; one that has ended well is over.
+            unfinished = run_id == found.run_id or ended in (RunState.RUNNING, RunState.FAILED)
+            return "" if unfinished else f"run {found.run_id} has made its training file from it"
         if found.fingerprint != fingerprint(self.env):
             return "settings that shape the checkpoints have changed since"
         hours = min(self.warehouse.time_travel_hours(dataset) for dataset in set(found.datasets.values()))

@@ -249,9 +249,12 @@ class Stages:
         )
 
     def clean_up(self) -> None:
-        """Scratch, checkpoints and snapshot away. What cannot be removed is left to the bucket's lifecycle."""
+        """Scratch and checkpoints away; what cannot be removed is left to the bucket's lifecycle.
+
+        The snapshot stays: it says that this run has made its file, should it be started again.
+        """
         run, snapshot = self.run, self.snapshot
-        if run.snapshots is None or run.uploaded is None:
+        if run.uploaded is None:
             raise TypeError("the training file is uploaded first")
         self._take_over(run.uploaded.records)
         empty(run.scratch)
@@ -261,7 +264,6 @@ class Stages:
             else:
                 run.transfer.total = 2 * len(snapshot.tables)
                 backup.clean_up(run.storage, run.env, snapshot, lambda done: run.transfer.advance(1))
-            run.snapshots.drop()
         except StorageError as error:
             run.warn(f"checkpoints are left to the bucket's lifecycle: {error}")
 

@@ -1,7 +1,6 @@
 """The image: its user, its entry point, its identity, and a final state in the bucket whatever happens."""
 
 import json
-import shutil
 import socket
 import uuid
 from collections.abc import Iterator
@@ -10,23 +9,22 @@ from pathlib import Path
 import pytest
 from features_support import PAIR
 from gcs_support import BUCKET, Answer, Script, object_server, problem, scripted_server, store
-from heavy_support import Engine
+from heavy_support import BASE_IMAGE, Engine, find_engine
 
 from workloads.feature_pipeline.contract import records_prefix
 
 ROOT = Path(__file__).resolve().parents[3]
 TAG = "longhaul-test/feature-pipeline"
-BASE_IMAGE = "longhaul/base:trixie"
 
 pytestmark = pytest.mark.container
 
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    for program in dict.fromkeys(filter(None, ["/usr/bin/docker", shutil.which("docker")])):
-        if Path(program).exists() and Engine(program)("version", check=False).returncode == 0:
-            return Engine(program)
-    pytest.fail("these tests need a Docker engine (`make setup`, then `. .local/env.sh`)", pytrace=False)
+    try:
+        return find_engine()
+    except RuntimeError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +32,12 @@ def image(engine: Engine) -> str:
     known = engine("image", "inspect", BASE_IMAGE, check=False).returncode == 0
     base = ["--build-arg", f"BASE_IMAGE={BASE_IMAGE}"] if known else []
     dockerfile = str(ROOT / "workloads" / "feature_pipeline.Dockerfile")
-    engine("build", "--network", "host", *base, "-f", dockerfile, "-t", TAG, str(ROOT / "workloads"), timeout=900)
-    return TAG
+    build = ["build", "--network", "host", *base, "-f", dockerfile, "-t", TAG, str(ROOT / "workloads")]
+    for program in dict.fromkeys([engine.program, "/usr/bin/docker"]):
+        done = Engine(program)(*build, timeout=900, check=False)
+        if done.returncode == 0:
+            return TAG
+    pytest.fail(f"the image cannot be built: {done.stderr[-2_000:]}", pytrace=False)
 
 
 @pytest.fixture

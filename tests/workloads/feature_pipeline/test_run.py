@@ -24,6 +24,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return Place(tmp_path)
 
 
+SNAPSHOT = f"checkpoints/{PAIR}/snapshot.json"
+
+
 def failed(place: Place, code: str, run_id: str = "r1") -> Status:
     status = place.status(run_id)
     assert (status.state, status.error_code) == ("FAILED", code), status.message
@@ -43,7 +46,7 @@ def test_a_run_ends_with_a_valid_training_file_and_its_documents(place: Place) -
             assert frame[column].to_arrow().equals(pa.chunked_array(table[column]).combine_chunks()), (name, column)
     names = {"manifest.json", "run_metadata.json", "status.json", "validation.html", "validation.json"}
     assert place.buckets.names("out") == {f"training_{PAIR}.parquet", *(f"runs/{PAIR}/r1/{name}" for name in names)}
-    assert place.buckets.names("stage") == set()
+    assert place.buckets.names("stage") == {SNAPSHOT}
     assert not list((place.folder / "scratch").iterdir())
 
 
@@ -77,7 +80,7 @@ def test_rows_that_do_not_fit_are_counted(place: Place) -> None:
 
 def test_keep_leaves_the_checkpoints_and_the_next_run_still_reads_anew(place: Place) -> None:
     place.run(keep=True)
-    assert len(place.buckets.names("stage")) == 12
+    assert len(place.buckets.names("stage") - {SNAPSHOT}) == 12
     place.later(hours=1)
     place.warehouse.seen.clear()
     assert place.run(run_id="r2") is ExitCode.DONE
@@ -163,9 +166,22 @@ def test_after_the_upload_a_restart_only_cleans_up(place: Place) -> None:
     assert place.run(run_id="r2") is ExitCode.DONE
     assert place.warehouse.seen == []
     assert place.training.stat().st_mtime_ns == stamp
-    assert place.buckets.names("stage") == set()
+    assert place.buckets.names("stage") == {SNAPSHOT}
     assert all(place.status("r2").checks.values())
     assert place.document("manifest.json", "r2") == place.document("manifest.json")
+
+
+def test_a_run_started_again_after_its_end_does_nothing_more_and_another_reads_anew(place: Place) -> None:
+    assert place.run() is ExitCode.DONE
+    place.warehouse.seen.clear()
+    assert place.run() is ExitCode.DONE
+    assert place.warehouse.seen == []
+    assert place.status().state == RunState.SUCCEEDED
+    place.later(seconds=1)
+    place.buckets.path(f"gs://out/runs/{PAIR}/r1/status.json").unlink()
+    assert place.run(run_id="r2") is ExitCode.DONE
+    assert len(place.warehouse.seen) == 6
+    assert place.status("r2").warnings in ((), [])
 
 
 def test_an_upload_whose_record_was_lost_is_recognised(place: Place) -> None:
