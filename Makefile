@@ -48,6 +48,10 @@ snapshots: environment ## write the snapshots of the stacks anew; the diff is th
 demo: setup ## local cloud, `pulumi up` of the local stack, one run on 336,776 rows
 	@$(LOCAL) $(PYTHON) -m tools.demo
 
+.PHONY: demo-features
+demo-features: setup ## local BigQuery of exchange rates, training files of three currency pairs (1-5 min, then 1 min)
+	@$(LOCAL) $(PYTHON) -m tools.demo_features
+
 .PHONY: images
 images: setup ## build the heavy runner's image for the sandbox, without a stack
 	@$(LOCAL) $(PYTHON) -m tools.images

@@ -168,8 +168,11 @@ class Item:
         return f"[{mark}] {self.text}" + (f": {self.detail}" if self.detail else "")
 
 
-def checklist(batch: Batch, system: Features, results: Sequence[PairResult]) -> list[Item]:
-    """Return what a deployment is checked for, by what these runs have shown. Raises OpsError: the bucket refuses."""
+def checklist(batch: Batch, system: Features, results: Sequence[PairResult], *, is_local: bool = False) -> list[Item]:
+    """Return what a deployment is checked for, by what these runs have shown. Raises OpsError: the bucket refuses.
+
+    `is_local`: in a local cloud, which gives a container no more CPUs than the machine has.
+    """
     done = [result for result in results if result.state == RunState.SUCCEEDED]
     ran = [result for result in results if result.image]
     denied = [result.pair for result in results if result.error_code == ErrorCode.PERMISSION_DENIED]
@@ -188,7 +191,7 @@ def checklist(batch: Batch, system: Features, results: Sequence[PairResult]) -> 
         *_files(batch, done),
         _checked("rows and columns as the settings demand", ("rows", "columns"), done, _dimensions(done)),
         _checked("all target horizons present", ("horizons",), done),
-        Item(text="as many encoders as the job has CPUs", ok=_cpus(done, system), detail=_seen(done, system)),
+        Item(text="an encoder for each CPU", ok=_cpus(done, 1 if is_local else system.cpu), detail=_seen(done, system)),
         Item(text="extraction at the expected rate", ok=_rate(done), detail=_rates(done)),
     ]
 
@@ -236,14 +239,14 @@ def _range(values: Sequence[float]) -> str:
     return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
 
 
-def _cpus(done: Sequence[PairResult], system: Features) -> bool | None:
-    return all(result.cpus >= system.cpu for result in done) if done else None
+def _cpus(done: Sequence[PairResult], least: float) -> bool | None:
+    return all(result.cpus >= least for result in done) if done else None
 
 
 def _seen(done: Sequence[PairResult], system: Features) -> str:
     if not done:
         return ""
-    return f"{_range([result.cpus for result in done])} of {system.cpu:g} CPUs"
+    return f"{_range([result.cpus for result in done])} of the job's {system.cpu:g} CPUs"
 
 
 def _rate(done: Sequence[PairResult]) -> bool | None:

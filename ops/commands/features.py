@@ -14,7 +14,7 @@ from ops.errors import BadRequest
 if TYPE_CHECKING:
     from ops.feature_results import Item, PairResult
     from ops.features import Batch
-    from ops.outputs import Features
+    from ops.outputs import Outputs
     from ops.runs import Run
     from ops.targets import Target
 
@@ -83,7 +83,7 @@ def features(
         stayed = False
     if not stayed:
         _detached(app, made, again, as_json=as_json)
-    _end(app, outputs.require_features(), made, as_json=as_json)
+    _end(app, outputs, made, as_json=as_json)
 
 
 class _Again:
@@ -155,13 +155,13 @@ def _detached(app: App, batch: "Batch", again: _Again, *, as_json: bool) -> None
     raise typer.Exit(max(codes, default=ExitCode.DONE))
 
 
-def _end(app: App, system: "Features", batch: "Batch", *, as_json: bool) -> None:
+def _end(app: App, outputs: "Outputs", batch: "Batch", *, as_json: bool) -> None:
     from ops import prices
     from ops.feature_results import checklist, result_of, worst
 
     table = prices.load()
     results = [result_of(slot, batch.target, table) for slot in batch.slots]
-    items = checklist(batch, system, results)
+    items = checklist(batch, outputs.require_features(), results, is_local=bool(outputs.endpoints))
     if as_json:
         app.print_json(_document(batch, results, items))
     else:

@@ -294,7 +294,7 @@ def test_the_checklist_is_ticked_where_everything_is_well(pipeline: Target, plat
         ({"size": 2}, "each of the size and checksum that was uploaded"),
         ({"checks": CHECKS | {"horizons": False}}, "all target horizons present"),
         ({"checks": CHECKS | {"columns": False}}, "rows and columns as the settings demand"),
-        ({"cpus": 2}, "as many encoders as the job has CPUs"),
+        ({"cpus": 2}, "an encoder for each CPU"),
         ({"warnings": ["extraction runs at less than half of the expected 10 tables/min"]}, "extraction at the expect"),
     ],
 )
