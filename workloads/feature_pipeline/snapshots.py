@@ -113,7 +113,7 @@ class Snapshots:
         """Say why `found` cannot be resumed; empty if it can."""
         if found.uploaded:
             # A run that was cut off in its clean-up is finished by the next; one that has ended well is over.
-            unfinished = run_id == found.run_id or ended in (RunState.RUNNING, RunState.FAILED)
+            unfinished = run_id == found.run_id or ended not in ("", RunState.SUCCEEDED)
             return "" if unfinished else f"run {found.run_id} has made its training file from it"
         if found.fingerprint != fingerprint(self.env):
             return "settings that shape the checkpoints have changed since"
