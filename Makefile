@@ -87,6 +87,14 @@ bench-localcloud: setup ## latency of the local cloud's API
 bench-heavy: setup ## the heavy runner: start on a large table, memory of its supervisor
 	@$(LOCAL) .venv/bin/python -m bench.heavy_runner
 
+.PHONY: bench-merge
+bench-merge: environment ## the feature pipeline's merge against cp, Polars, DuckDB, pyarrow; ARGS=--full for 668 tables
+	@.venv/bin/python -m bench.merge $(ARGS)
+
+.PHONY: bench-extract
+bench-extract: environment ## the feature pipeline's checkpoints a second, and what decides it
+	@.venv/bin/python -m bench.extract $(ARGS)
+
 .PHONY: docker-down
 docker-down: python ## stop the private Docker engine, if the set-up started one
 	@$(PYTHON) -m tools.docker_down
