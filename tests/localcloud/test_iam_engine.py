@@ -309,7 +309,7 @@ def asked_permissions() -> set[str]:
     root = Path(roles.__file__).parents[1]
     text = "\n".join(path.read_text() for path in root.rglob("*.py") if "iam/role" not in str(path))
     pattern = (
-        r'(?:permission=|permission:\s*str\s*=\s*|require\(|allowed\([^"()]*?)\s*f?"([a-z]+\.[a-zA-Z]+\.[a-zA-Z]+)"'
+        r'(?:permission=|permission:\s*str\s*=\s*|require\(|allowed\([^"()=]*?)\s*f?"([a-z]+\.[a-zA-Z]+\.[a-zA-Z]+)"'
     )
     return set(re.findall(pattern, text))
 
