@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 MAX_STATUS_BYTES = 1 << 20
+MIN_WRITE_GAP_S = 1.0
+"""An object may be written once a second, https://cloud.google.com/storage/quotas (2026-11)."""
+AT_ONCE = frozenset({"phase", "stage"})
+"""Fields whose change is written without waiting for the heartbeat: a reader's progress depends on them."""
 
 
 class ClaimLost(Exception):
@@ -96,6 +100,7 @@ class Ledger(Generic[S]):
         self._lock = threading.Lock()
         self._fields = threading.Lock()
         self._ended = threading.Event()
+        self._news = threading.Event()
         self._thread: threading.Thread | None = None
         self.lost = False
 
@@ -113,10 +118,13 @@ class Ledger(Generic[S]):
         self._thread.start()
 
     def set(self, **changes: Any) -> None:
-        """Change fields; they are written with the next heartbeat."""
+        """Change fields; they are written with the next heartbeat, or at once if the phase is among them."""
         with self._fields:
             status: DataclassInstance = self._status  # type: ignore[assignment]  # StatusLike says it is one
+            is_news = any(getattr(status, name) != changes[name] for name in AT_ONCE & changes.keys())
             self._status = replace(status, **changes)  # type: ignore[assignment]  # the same class again
+        if is_news:
+            self._news.set()
 
     def finish(
         self,
@@ -131,6 +139,7 @@ class Ledger(Generic[S]):
         `beside` are objects to write first, by URI. `make_room` is called if the place is full, before one more try.
         """
         self._ended.set()
+        self._news.set()  # the heartbeat need not sleep on
         got_lock = self._lock.acquire(timeout=3.0)  # a heartbeat that hangs must not cost the final state
         try:
             if self.lost:
@@ -203,7 +212,10 @@ class Ledger(Generic[S]):
         self._unsure = b""
 
     def _beat(self) -> None:
-        while not self._ended.wait(self._interval_s):
+        gap = min(MIN_WRITE_GAP_S, self._interval_s)
+        while not self._ended.wait(gap):
+            self._news.wait(self._interval_s - gap)
+            self._news.clear()
             with self._lock:
                 if self._ended.is_set():
                     return

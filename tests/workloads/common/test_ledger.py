@@ -107,6 +107,25 @@ def test_heartbeat_carries_what_the_gauges_say(bucket: Bucket) -> None:
     one.finish(RunState.SUCCEEDED)
 
 
+def test_a_new_phase_is_written_without_waiting_for_the_heartbeat_and_once_a_second_at_most(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workloads.common.ledger.MIN_WRITE_GAP_S", 0.2)
+    one = ledger(bucket, interval_s=3_600)
+    one.claim()
+    for phase in ("staging", "script", "uploading"):
+        one.set(phase=phase, message=f"{phase} began")
+    until = time.monotonic() + 30
+    while seen(bucket)["phase"] != "uploading":
+        assert time.monotonic() < until, "the phase waits for the heartbeat"
+        time.sleep(0.01)
+    assert bucket.writes == 2, "the claim, and what came in quick succession together"
+    one.set(message="no news")
+    one.set(phase="uploading")
+    one.finish(RunState.SUCCEEDED)
+    assert bucket.writes == 3
+
+
 @pytest.mark.parametrize(
     ("state", "execution", "age_s"),
     [("RUNNING", "e1", 1), ("RUNNING", "other", 51), ("SUCCEEDED", "other", 1), ("FAILED", "other", 1)],
