@@ -122,8 +122,8 @@ class Warehouse:
             except (RuntimeUnavailable, ValueError) as problem:
                 if runtime.mode == "containers":
                     raise EngineMissing(str(problem)) from problem
-            else:
-                return container
+                return Process(self.settings, str(problem))
+            return container
         return Process(self.settings)
 
     async def _adopt(self) -> dict[str, Any] | None:

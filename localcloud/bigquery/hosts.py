@@ -18,6 +18,7 @@ from localcloud.runtime.engine import Engine, EngineError
 
 PYTHON = "python3.13"
 EXTENSIONS = ("icu", "json", "ducklake", "httpfs", "spatial")
+REMOVAL_TRIES = 50
 LABEL = "localcloud.bigquery"
 """Of the container: the id of the state folder. Not the label of a job's tasks, which the runtime would take up."""
 
@@ -116,6 +117,18 @@ class Container:
             except EngineError as problem:
                 if problem.status not in (304, 404, 409):
                     raise
+        # it removes itself, which ends a moment later; until then its name is taken
+        for _ in range(REMOVAL_TRIES):
+            if not await self._exists(run["id"]):
+                return
+            await asyncio.sleep(0.1)
+
+    async def _exists(self, container: str) -> bool:
+        try:
+            await self._engine.call("GET", f"/containers/{container}/json")
+        except EngineError as problem:
+            return problem.status != 404
+        return True
 
     async def close(self) -> None:
         await self._engine.close()
@@ -126,6 +139,8 @@ class Process:
     """In a virtual environment of Python 3.13; for machines without a Docker engine. Its memory has no limit."""
 
     settings: BigQuerySettings
+    why: str = "there is no Docker engine"
+    """Why it is not a container."""
 
     @property
     def _folder(self) -> Path:
@@ -137,7 +152,7 @@ class Process:
     async def prepare(self) -> None:
         python = shutil.which(PYTHON)
         if python is None or not await _works([python, "-c", "import venv, ensurepip"]):
-            raise EngineMissing(f"there is neither a Docker engine nor a {PYTHON} with venv; install one of them")
+            raise EngineMissing(f"{self.why}, and no {PYTHON} with venv either; install one of the two")
         folder = self._folder
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

@@ -177,6 +177,9 @@ def guard(secret: str) -> None:
         if isinstance(tree, exp.Command):
             # row access policies and indexes, whose table the engine finds in the text only
             require({("bigquery.tables.update", context.project_id, context.dataset_id or "", "")}, context)
+        elif isinstance(tree, query.DDL):
+            # IF EXISTS may end it before any rule sees it
+            require(needs_of(tree, context), context)
         return _run(cur, tree, context, *rest)
 
     def job(project: str, job_id: str | None, configuration: Any) -> Any:
