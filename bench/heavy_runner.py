@@ -4,7 +4,7 @@
 
 Start: from the start of the container to the first line of the user's script, with the dataset in a bucket, paired
 with a container of the same image that only downloads the same object in parallel (no identity, no checksum, no
-checks, no script), and with a process that does so by Google's own client. The server is fake-gcs-server on loopback.
+checks, no script), and with a process that does so by Google's own client. The server is the local cloud's storage.
 Memory: the supervisor's peak on that dataset with a quarter of its size as output and a script that prints 200 MB.
 """
 

