@@ -20,7 +20,7 @@ from workloads.common.storage import (
     StorageError,
     Unavailable,
 )
-from workloads.common.tokens import TokenError, Tokens
+from workloads.common.tokens import NoIdentity, TokenError, Tokens
 
 MAX_SILENCE_S = 30.0
 """Longest silence on a connection before it is given up, seconds."""
@@ -127,6 +127,8 @@ class Http:
                 redirect=False,
                 timeout=urllib3.Timeout(connect=10, read=self._patience()),
             )
+        except NoIdentity as error:
+            raise Denied(uri, str(error)) from error
         except (HTTPError, OSError, TokenError) as error:
             raise Again(_reason(error)) from error
         if answer.status in _FINE:

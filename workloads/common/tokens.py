@@ -8,17 +8,24 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import urllib3
+
+STORAGE_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 _EARLY_S = 60
 """A token is renewed this long before it ends, so that it lives through the request it is sent with."""
 
 
 class TokenError(Exception):
-    """No token could be had."""
+    """No token could be had; a retry may help."""
+
+
+class NoIdentity(TokenError):
+    """There are no credentials, or they are refused: a retry cannot help."""
 
 
 class Tokens(Protocol):
@@ -77,35 +84,48 @@ class MetadataTokens:
 
 
 class UserTokens:
-    """Application default credentials: a person's login, or a key file."""
+    """Application default credentials: a person's login, or a key file. They are looked for when first asked."""
 
-    def __init__(self, http: "urllib3.PoolManager") -> None:
-        import google.auth
-        import google.auth.transport.urllib3
-
-        self._request = google.auth.transport.urllib3.Request(http)
-        self._credentials, _ = google.auth.default(
-            scopes=["https://www.googleapis.com/auth/devstorage.read_write"], request=self._request
-        )
+    def __init__(self, http: "urllib3.PoolManager", scope: str = STORAGE_SCOPE) -> None:
+        self._http = http
+        self._scope = scope
         self._lock = threading.Lock()
+        self._credentials: Any = None
         self._stale = False
 
     def get(self) -> str | None:
+        from google.auth.exceptions import GoogleAuthError, TransportError
+        from google.auth.transport.urllib3 import Request
+
         with self._lock:
-            if self._stale or not self._credentials.valid:
-                self._credentials.refresh(self._request)
-                self._stale = False
+            request = Request(self._http)
+            try:
+                if self._credentials is None:
+                    self._credentials = self._find(request)
+                if self._stale or not self._credentials.valid:
+                    self._credentials.refresh(request)
+                    self._stale = False
+            except GoogleAuthError as error:
+                if isinstance(error, TransportError) or error.retryable:
+                    raise TokenError("Google's service of tokens does not answer") from error
+                said = str(error.args[0] if error.args else error)[:300]
+                raise NoIdentity(f"no use can be made of Google credentials: {said}") from error
             return str(self._credentials.token)
 
     def forget(self) -> None:
         with self._lock:
             self._stale = True
 
+    def _find(self, request: Any) -> Any:
+        import google.auth
 
-def find_tokens(env: Mapping[str, str], http: "urllib3.PoolManager") -> Tokens:
-    """The task's own identity where a metadata server is known to be, else the user's credentials."""
+        return google.auth.default(scopes=[self._scope], request=request)[0]
+
+
+def find_tokens(env: Mapping[str, str], http: "urllib3.PoolManager", scope: str = STORAGE_SCOPE) -> Tokens:
+    """The task's own identity where a metadata server is known to be, else the user's credentials for `scope`."""
     host = env.get("GCE_METADATA_HOST")
     on_platform = env.get("CLOUD_RUN_JOB") or env.get("BATCH_JOB_ID")
     if env.get("GOOGLE_APPLICATION_CREDENTIALS") or not (host or on_platform):
-        return UserTokens(http)
+        return UserTokens(http, scope)
     return MetadataTokens(http, host or "metadata.google.internal")
