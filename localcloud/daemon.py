@@ -36,6 +36,8 @@ PARTS: dict[str, str] = {
     "bigquery": "localcloud.bigquery",
     "bigquerystorage": "localcloud.bigquery.reads",
     "secretmanager": "localcloud.apis.secretmanager",
+    "workflows": "localcloud.apis.workflows",
+    "workflowexecutions": "localcloud.apis.workflowexecutions",
     "batch": "localcloud.apis.batch",
     "cloudbilling": "localcloud.apis.billing",
 }

@@ -1,6 +1,16 @@
 """Errors of the language: what `except: as: e` sees, and what a failed execution shows."""
 
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A step under way in a workflow or subworkflow."""
+
+    routine: str
+    step: str
+    line: int
 
 
 class SourceError(ValueError):
@@ -17,6 +27,8 @@ class WorkflowError(Exception):
     def __init__(self, value: Any):
         super().__init__(value if isinstance(value, str) else str(value.get("message", value)))
         self.value = value
+        self.trace: tuple[Frame, ...] = ()
+        """Where it was raised, innermost first."""
 
     @property
     def tags(self) -> list[str]:

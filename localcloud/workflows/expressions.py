@@ -199,7 +199,17 @@ def _call(children: list[Any], scope: Scope, functions: Functions) -> Any:
     if name == "if":  # the two results are evaluated only when they are taken
         return _if(children[1:], scope, functions)
     arguments = [evaluate(child, scope, functions) for child in children[1:]]
-    return functions[name](*arguments)
+    return called(name, functions[name], arguments)
+
+
+def called(name: str, function: Callable[..., Any], arguments: list[Any]) -> Any:
+    """Call a function of the library; what it does not take is an error of the language."""
+    try:
+        return function(*arguments)
+    except TypeError as problem:
+        raise error("TypeError", f"{name}: {problem}") from problem
+    except (ValueError, OverflowError, OSError, LookupError) as problem:
+        raise error("ValueError", f"{name}: {problem}") from problem
 
 
 def _if(children: list[Any], scope: Scope, functions: Functions) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from localcloud.workflows.errors import error
-from localcloud.workflows.expressions import equal, kind, text
+from localcloud.workflows.expressions import kind, text
 
 BLOCKING = frozenset(
     {
@@ -27,7 +27,9 @@ BLOCKING = frozenset(
 """Functions that a call step may call and an expression may not."""
 
 
-def library(env: Mapping[str, str], now: Callable[[], float]) -> dict[str, Callable[..., Any]]:
+def library(
+    env: Mapping[str, str], now: Callable[[], float], new_id: Callable[[], str] = lambda: str(uuid.uuid4())
+) -> dict[str, Callable[..., Any]]:
     """Return {name: function} for one execution. `env` is what sys.get_env knows, `now` the clock (UNIX seconds)."""
     return {
         **_PURE,
@@ -35,12 +37,11 @@ def library(env: Mapping[str, str], now: Callable[[], float]) -> dict[str, Calla
         "sys.now": lambda: float(now()),
         "time.format": _time_format,
         "time.parse": _time_parse,
-        "uuid.generate": lambda: str(uuid.uuid4()),
+        "uuid.generate": new_id,
         "if": _no_if,
     }
 
 
-NAMES: frozenset[str]
 _REQUIRED = object()
 
 
@@ -123,14 +124,23 @@ def _json_decode(data: Any) -> Any:
         raise error("ValueError", f"json.decode: {problem}") from problem
 
 
-def _json_text(data: Any, indent: Any = None) -> str:
+def json_text(data: Any, indent: Any = None) -> str:
     """json.encode_to_string: compact, or indented by the number of spaces in indent.indent."""
     spaces = len(_string(indent.get("indent", "  "), "indent")) if isinstance(indent, dict) else None
     separators = (",", ":") if spaces is None else None
     try:
-        return json.dumps(data, indent=spaces, separators=separators, ensure_ascii=False)
+        return json.dumps(plain(data), indent=spaces, separators=separators, ensure_ascii=False)
     except TypeError as problem:
         raise error("TypeError", f"json.encode: {problem}") from problem
+
+
+def plain(value: Any) -> Any:
+    """As JSON is written: a double without a fraction looks like an integer."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e21 else value
 
 
 def _substring(source: Any, start: Any, end: Any) -> str:
@@ -260,8 +270,8 @@ _PURE: dict[str, Callable[..., Any]] = {
     "math.max": _extreme(max),
     "math.min": _extreme(min),
     "json.decode": _json_decode,
-    "json.encode": lambda data, indent=None: _json_text(data, indent).encode(),
-    "json.encode_to_string": _json_text,
+    "json.encode": lambda data, indent=None: json_text(data, indent).encode(),
+    "json.encode_to_string": json_text,
     "base64.encode": lambda data, padding=True: base64.b64encode(_bytes(data)).decode(),
     "base64.decode": lambda data, padding=True: _base64_decode(data),
     "text.decode": _decode_text,
@@ -286,17 +296,21 @@ _PURE: dict[str, Callable[..., Any]] = {
     "hash.compute_hmac": _hmac,
     "retry.always": lambda e: True,
     "retry.never": lambda e: False,
-    "http.default_retry_predicate": lambda e: _retryable(e, (429, 502, 503, 504)),
-    "http.default_retry_predicate_non_idempotent": lambda e: _retryable(e, (429, 503)),
+    "http.default_retry_predicate": lambda e: retryable(e, idempotent=True),
+    "http.default_retry_predicate_non_idempotent": lambda e: retryable(e, idempotent=False),
 }
 NAMES = frozenset(_PURE) | {"sys.get_env", "sys.now", "time.format", "time.parse", "uuid.generate", "if"}
 
 
-def _retryable(failure: Any, codes: tuple[int, ...]) -> bool:
-    """The documented predicates: connection failures and the given HTTP codes."""
+def retryable(failure: Any, *, idempotent: bool) -> bool:
+    """The documented predicates.
+
+    https://cloud.google.com/workflows/docs/reference/stdlib/http/default_retry_predicate and
+    https://cloud.google.com/workflows/docs/reference/stdlib/http/default_retry_predicate_non_idempotent (2026-11).
+    """
     if not isinstance(failure, dict):
         return False
     tags = failure.get("tags") or []
-    if "ConnectionError" in tags or "ConnectionFailedError" in tags:
-        return True
-    return "HttpError" in tags and any(equal(failure.get("code"), code) for code in codes)
+    passing = ("ConnectionError", "ConnectionFailedError", "TimeoutError") if idempotent else ("ConnectionFailedError",)
+    codes = (429, 502, 503, 504) if idempotent else (429, 503)
+    return any(tag in tags for tag in passing) or ("HttpError" in tags and failure.get("code") in codes)

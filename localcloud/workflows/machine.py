@@ -1,14 +1,18 @@
 """Execution of a checked definition, one step after the other."""
 
+import asyncio
 import copy
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from localcloud.workflows import limits
-from localcloud.workflows.errors import Fatal, WorkflowError, error
-from localcloud.workflows.expressions import evaluate, get, kind, text, truth
+from localcloud.workflows.errors import Fatal, Frame, WorkflowError, error
+from localcloud.workflows.expressions import evaluate, get, kind, truth
 from localcloud.workflows.source import REQUIRED, Expression, Program, Retry, Step, Workflow
+
+_TURN = 20
+"""Steps between two turns of the event loop."""
 
 
 class Host(Protocol):
@@ -26,8 +30,8 @@ class Host(Protocol):
     async def connector(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Call a Google API and wait for its operation."""
 
-    def entered(self, workflow: str, step: str) -> None:
-        """Note where the execution is."""
+    def entered(self, frames: list[Frame]) -> None:
+        """Note where the execution is; outermost first."""
 
 
 class Scope(MutableMapping[str, Any]):
@@ -84,7 +88,7 @@ class Machine:
     def __init__(self, program: Program, host: Host, functions: Mapping[str, Callable[..., Any]]):
         self.program, self.host, self.functions = program, host, functions
         self._steps = 0
-        self._depth = 0
+        self._frames: list[Frame] = []
 
     async def run(self, argument: Any) -> Any:
         """Execute main with `argument`; return its result.
@@ -101,13 +105,13 @@ class Machine:
         return await self._workflow(main, scope)
 
     async def _workflow(self, workflow: Workflow, scope: Scope) -> Any:
-        if self._depth >= limits.CALL_DEPTH:
+        if len(self._frames) >= limits.CALL_DEPTH:
             raise error("RecursionError", f"call depth exceeds the limit of {limits.CALL_DEPTH}")
-        self._depth += 1
+        self._frames.append(Frame(workflow.name, "", workflow.line))
         try:
             signal = await self._block(workflow.steps, scope, workflow.name)
         finally:
-            self._depth -= 1
+            self._frames.pop()
         return signal.value if isinstance(signal, _Return) else None
 
     async def _block(self, steps: list[Step], scope: Scope, workflow: str) -> _Signal:
@@ -127,8 +131,15 @@ class Machine:
     async def _step(self, step: Step, scope: Scope, workflow: str) -> _Signal:
         self._steps += 1
         limits.check_steps(self._steps)
-        self.host.entered(workflow, step.name)
-        signal: _Signal = await getattr(self, f"_do_{step.kind}")(step, scope, workflow)
+        if self._steps % _TURN == 0:
+            await asyncio.sleep(0)  # a loop without calls must not keep the others waiting
+        self._frames[-1] = Frame(workflow, step.name, step.line)
+        self.host.entered(self._frames)
+        try:
+            signal: _Signal = await getattr(self, f"_do_{step.kind}")(step, scope, workflow)
+        except WorkflowError as problem:
+            problem.trace = problem.trace or tuple(reversed(self._frames))
+            raise
         if signal is not None or step.next is None:
             return signal
         return _Return(None) if step.next == "end" else _Jump(step.next)
@@ -309,8 +320,3 @@ class Machine:
         if isinstance(value, list):
             return [self._value(item, scope) for item in value]
         return value
-
-
-def shown(problem: WorkflowError) -> str:
-    """Text of an error as an execution's `error.context` begins with it."""
-    return problem.value if isinstance(problem.value, str) else text(str(problem.value.get("message", problem.value)))

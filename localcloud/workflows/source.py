@@ -5,7 +5,7 @@ Reference: https://cloud.google.com/workflows/docs/reference/syntax (2026-11).
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -77,11 +77,10 @@ class Program:
     """A checked definition."""
 
     workflows: dict[str, Workflow]
-    text: str = field(repr=False, default="")
 
 
-def read(text: str, connectors: Callable[[str], bool]) -> Program:
-    """Parse and check a definition. `connectors` tells which googleapis.* calls exist.
+def read(text: str, connectors: Callable[[str], frozenset[str] | None]) -> Program:
+    """Parse and check a definition. `connectors` tells the arguments of a googleapis.* call, None if there is no such call.
 
     Raises:
         SourceError: a syntax error, an unknown step, call or function, a jump to nowhere, a limit passed, or a part
@@ -98,7 +97,7 @@ def read(text: str, connectors: Callable[[str], bool]) -> Program:
         raise SourceError("the definition is empty")
     workflows = _Reader().program(root)
     _Checker(workflows, connectors).check()
-    return Program(workflows, text)
+    return Program(workflows)
 
 
 class _Loader(yaml.SafeLoader):
@@ -119,6 +118,10 @@ def _line(node: yaml.Node) -> int:
 class _Reader:
     """Turns YAML nodes into steps."""
 
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        """Names of steps of the workflow that is read: they are unique in it, nested ones too."""
+
     def program(self, root: yaml.Node) -> dict[str, Workflow]:
         if isinstance(root, yaml.SequenceNode):
             return {"main": Workflow("main", {}, self.steps(root), 1)}
@@ -128,6 +131,9 @@ class _Reader:
         return {name: self.workflow(name, node) for name, node in blocks.items()}
 
     def workflow(self, name: str, node: yaml.Node) -> Workflow:
+        if not _NAME.fullmatch(name):
+            raise SourceError(f"workflow name {name!r} must be letters, digits, - or _", _line(node))
+        self._seen = set()
         found = self.only(node, f"workflow {name}", {"params", "steps"})
         if "steps" not in found:
             raise SourceError(f"workflow {name} has no steps", _line(node))
@@ -143,7 +149,7 @@ class _Reader:
         return Workflow(name, parameters, self.steps(found["steps"]), _line(node))
 
     def steps(self, node: yaml.Node) -> list[Step]:
-        found, seen = [], set()
+        found, seen = [], self._seen
         for item in self.sequence(node, "steps"):
             named = self.mapping(item, "a step")
             if len(named) != 1:
@@ -351,7 +357,7 @@ def _is_place(tree: Any) -> bool:
 class _Checker:
     """What can be known before the first execution."""
 
-    def __init__(self, workflows: dict[str, Workflow], connectors: Callable[[str], bool]):
+    def __init__(self, workflows: dict[str, Workflow], connectors: Callable[[str], frozenset[str] | None]):
         self.workflows, self.connectors = workflows, connectors
 
     def check(self) -> None:
@@ -407,10 +413,18 @@ class _Checker:
             self.parameters(step, self.workflows[name], arguments)
         elif name in functions.NAMES:
             raise SourceError(f"call {name}: stands in an expression here, ${{{name}(…)}}", step.line)
-        elif name not in functions.BLOCKING and not self.connectors(name):
-            raise SourceError(f"call {name}: no such subworkflow, function or connector", step.line)
         elif not isinstance(arguments, dict | Expression):
             raise SourceError(f"call {name}: args must be a map", step.line)
+        elif name not in functions.BLOCKING:
+            self.connector(name, arguments, step.line)
+
+    def connector(self, name: str, arguments: Any, line: int) -> None:
+        known = self.connectors(name)
+        if known is None:
+            raise SourceError(f"call {name}: no such subworkflow, function or connector", line)
+        unknown = sorted(set(arguments) - known) if isinstance(arguments, dict) else []
+        if unknown:
+            raise SourceError(f"call {name}: no argument {unknown[0]}, it takes {', '.join(sorted(known))}", line)
 
     def parameters(self, step: Step, workflow: Workflow, arguments: Any) -> None:
         if isinstance(arguments, list):
