@@ -54,13 +54,15 @@ class GcsStore:
         *,
         endpoint: str | None = None,
         deadline: Deadline | None = None,
+        connections: int = 2 * PARALLEL_RANGES,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """`connections` are kept open, as many as threads call at once."""
         self._http = Http(
             tokens,
             base=endpoint or GOOGLE,
-            connections=2 * PARALLEL_RANGES,
+            connections=connections,
             deadline=deadline or Deadline(),
             clock=clock,
             sleep=sleep,
