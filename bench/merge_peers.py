@@ -1,6 +1,7 @@
 """The same merge by other means, each in a process of its own: python -m bench.merge_peers METHOD FOLDER OUTPUT."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -79,7 +80,7 @@ def recode_and_cp(folder: Path, output: Path) -> None:
     dirty = found[1::2]
     target = output.with_suffix(".d")
     target.mkdir()
-    command = [sys.executable, "-m", "workloads.feature_pipeline.recode", str(key_file), KEY, "{}"]
+    command = [sys.executable, "-m", "workloads.feature_pipeline.recode", str(os.getpid()), str(key_file), KEY, "{}"]
     workers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) for _ in range(2)
     ]  # our own module

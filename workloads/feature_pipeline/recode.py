@@ -1,10 +1,11 @@
 """Process that aligns foreign checkpoints for the merge: one JSON line in, one JSON line out, until its input ends.
 
-Started by `merge/pool.py` with the key file, the name of the key and the policies as JSON.
+Started by `merge/pool.py` with its own process id, the key file, the name of the key and the policies as JSON.
 """
 
 import ctypes
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -38,12 +39,14 @@ class Recoder:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve requests from standard input."""
-    _end_with_parent()
+    """Serve requests from standard input for the process with the id in the first argument."""
+    parent, key_file, key, policies = arguments
+    if not _end_with(int(parent)):
+        return
     # One thread: as many of these processes run as there are cores to use.
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
-    recoder = Recoder(Path(arguments[0]), arguments[1], align.Policies(**json.loads(arguments[2])))
+    recoder = Recoder(Path(key_file), key, align.Policies(**json.loads(policies)))
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -54,13 +57,15 @@ def main(arguments: list[str]) -> None:
         print(json.dumps(answer), flush=True)
 
 
-def _end_with_parent() -> None:
-    """A merge that is killed must not leave a writer behind: its next attempt writes the same files.
+def _end_with(parent: int) -> bool:
+    """Be killed when `parent` is, and say whether it still lives.
 
+    A merge that is killed must not leave a writer behind: its next attempt writes the same files.
     Source: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html (2026-11).
     """
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    return os.getppid() == parent  # it may have ended while this process was starting
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from workloads.feature_pipeline.merge import footer
+from workloads.feature_pipeline.merge import footer, writer
 from workloads.feature_pipeline.merge.copy import Range, joined
 
 
@@ -26,7 +26,7 @@ class Assembly:
 
     def __init__(self, tables: int):
         self._elements: list[list[bytes]] = [[] for _ in range(tables)]
-        self._groups: list[list[footer.MergedGroup]] = [[] for _ in range(tables)]
+        self._groups: list[list[writer.MergedGroup]] = [[] for _ in range(tables)]
 
     def place(self, table: Table, parsed: footer.Footer, position: int) -> list[Range]:
         """Describe the chunks of `table` as lying one after the other from `position`; return where they lie now."""
@@ -35,27 +35,27 @@ class Assembly:
         for index, name in enumerate(parsed.names):
             new = table.columns.get(name)
             if new is not None:
-                columns.append((index, None if new == name else footer.path_in_schema(new)))
-                elements.append(parsed.elements[index] if new == name else footer.renamed(parsed.elements[index], new))
+                columns.append((index, None if new == name else writer.path_in_schema(new)))
+                elements.append(parsed.elements[index] if new == name else writer.renamed(parsed.elements[index], new))
         self._elements[table.index] = elements
         ranges: list[Range] = []
         for group in parsed.groups:
             parts, raw_size, size = [], 0, 0
             for index, path in columns:
                 chunk = group.chunks[index]
-                parts.append(footer.moved(parsed.raw, chunk, position - chunk.start, path))
+                parts.append(writer.moved(parsed.raw, chunk, position - chunk.start, path))
                 ranges.append((chunk.start, chunk.size))
                 position += chunk.size
                 size += chunk.size
                 raw_size += chunk.raw_size
-            merged = footer.MergedGroup(group.rows, len(columns), raw_size, size, [b"".join(parts)])
+            merged = writer.MergedGroup(group.rows, len(columns), raw_size, size, [b"".join(parts)])
             self._groups[table.index].append(merged)
         return joined(ranges)
 
     def finish(self, file: BinaryIO, metadata: Mapping[str, str]) -> int:
         """Write the footer to `file`; return the number of row groups."""
         groups = [
-            footer.MergedGroup(
+            writer.MergedGroup(
                 parts[0].rows,
                 sum(part.columns for part in parts),
                 sum(part.raw_size for part in parts),
@@ -65,5 +65,5 @@ class Assembly:
             for parts in zip(*self._groups, strict=True)
         ]
         elements = [element for table in self._elements for element in table]
-        footer.finish(file, sum(group.rows for group in groups), elements, groups, metadata)
+        writer.finish(file, sum(group.rows for group in groups), elements, groups, metadata)
         return len(groups)

@@ -1,4 +1,4 @@
-"""Parquet footers: read one, move its column chunks, write the footer of a merged file.
+"""Parquet footers: where the column chunks of a file lie and how they are described.
 
 Only what the merge needs is understood; the rest is carried along as bytes. Format:
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift (read 2026-11).
@@ -6,10 +6,8 @@ Standard library only.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from workloads.feature_pipeline.merge import thrift
 
@@ -17,19 +15,19 @@ MAGIC = b"PAR1"
 ENCRYPTED_MAGIC = b"PARE"
 _GUESS = 64 * 1024
 """Bytes read from the end at once: the footer of a table of 16 features fits, so one read is enough."""
-CREATED_BY = b"longhaul splice version 1"
 
 # Field ids of parquet.thrift.
 _FILE_SCHEMA, _FILE_ROWS, _FILE_GROUPS = 2, 3, 4
 _GROUP_COLUMNS, _GROUP_BYTES, _GROUP_ROWS = 1, 2, 3
 _CHUNK_PATH, _CHUNK_META, _CHUNK_CRYPTO, _CHUNK_ENCRYPTED = 1, 3, 8, 9
-_META_PATH, _META_CODEC, _META_UNCOMPRESSED, _META_COMPRESSED = 3, 4, 6, 7
+META_PATH, _META_CODEC, _META_UNCOMPRESSED, _META_COMPRESSED = 3, 4, 6, 7
 _META_DATA_PAGE, _META_INDEX_PAGE, _META_DICTIONARY_PAGE = 9, 10, 11
 _META_BLOOM_OFFSET, _META_BLOOM_LENGTH = 14, 15
-_ELEMENT_TYPE, _ELEMENT_NAME, _ELEMENT_CHILDREN = 1, 4, 5
+_ELEMENT_TYPE, ELEMENT_NAME, _ELEMENT_CHILDREN = 1, 4, 5
 
-_PAGES = (_META_DATA_PAGE, _META_DICTIONARY_PAGE)
-_FOREIGN = frozenset({_META_INDEX_PAGE, _META_BLOOM_OFFSET, _META_BLOOM_LENGTH})
+PAGES = (_META_DATA_PAGE, _META_DICTIONARY_PAGE)
+"""Fields of ColumnMetaData that are absolute offsets of the chunk's own pages."""
+FOREIGN = frozenset({_META_INDEX_PAGE, _META_BLOOM_OFFSET, _META_BLOOM_LENGTH})
 """Absolute offsets of things that lie outside the chunk and are not copied. Page indexes (fields 4 to 7 of the
 chunk itself) are left out likewise: copied unshifted they make a file that arrow-rs readers refuse."""
 
@@ -172,23 +170,36 @@ def parse(raw: bytes, body_size: int) -> Footer:
 
 
 def _parse(raw: bytes, body_size: int) -> Footer:
-    found = {number: (kind, pos) for number, kind, pos, _ in thrift.fields(raw, 0)[0]}
-    for number, kind, name in (
-        (_FILE_SCHEMA, thrift.LIST, "schema"),
-        (_FILE_ROWS, thrift.I64, "row count"),
-        (_FILE_GROUPS, thrift.LIST, "row groups"),
-    ):
-        if number not in found or found[number][0] != kind:
-            raise BadParquetError(f"is damaged: its footer has no {name}")
-    names, elements = _schema(raw, found[_FILE_SCHEMA][1])
-    count, kind, pos = thrift.list_header(raw, found[_FILE_GROUPS][1])
+    """Walk the footer once: with 10,000 columns a second walk would take longer than copying the file."""
+    names, elements, rows, groups = list[str](), list[bytes](), None, None
+    number, pos = 0, 0
+    while True:
+        number, kind, pos = thrift.header(raw, pos, number)
+        if not kind:
+            break
+        if number == _FILE_GROUPS and kind == thrift.LIST:
+            groups, pos = _groups(raw, pos)
+            continue
+        if number == _FILE_SCHEMA and kind == thrift.LIST:
+            names, elements = _schema(raw, pos)
+        elif number == _FILE_ROWS and kind == thrift.I64:
+            rows = thrift.integer(raw, pos)
+        pos = thrift.skip(raw, pos, kind)
+    for found, what in ((elements or None, "schema"), (rows, "row count"), (groups, "row groups")):
+        if found is None:
+            raise BadParquetError(f"is damaged: its footer has no {what}")
+    return Footer(raw, rows or 0, names, elements, groups or [], body_size)
+
+
+def _groups(raw: bytes, pos: int) -> tuple[list[Group], int]:
+    count, kind, pos = thrift.list_header(raw, pos)
     if count and kind != thrift.STRUCT:
         raise BadParquetError("is damaged: its row groups are no structures")
     groups = []
     for _ in range(count):
         group, pos = _group(raw, pos)
         groups.append(group)
-    return Footer(raw, thrift.integer(raw, found[_FILE_ROWS][1]), names, elements, groups, body_size)
+    return groups, pos
 
 
 def _schema(raw: bytes, pos: int) -> tuple[list[str], list[bytes]]:
@@ -202,9 +213,9 @@ def _schema(raw: bytes, pos: int) -> tuple[list[str], list[bytes]]:
         if index:
             if _ELEMENT_CHILDREN in values and thrift.integer(raw, values[_ELEMENT_CHILDREN]):
                 raise BadParquetError("has nested columns; the merge takes flat tables only")
-            if _ELEMENT_NAME not in values or _ELEMENT_TYPE not in values:
+            if ELEMENT_NAME not in values or _ELEMENT_TYPE not in values:
                 raise BadParquetError("is damaged: a column without a name or type")
-            names.append(thrift.binary(raw, values[_ELEMENT_NAME]).decode())
+            names.append(thrift.binary(raw, values[ELEMENT_NAME]).decode())
             elements.append(raw[pos:end])
         pos = end
     return names, elements
@@ -212,41 +223,56 @@ def _schema(raw: bytes, pos: int) -> tuple[list[str], list[bytes]]:
 
 def _group(raw: bytes, pos: int) -> tuple[Group, int]:
     chunks: list[Chunk] = []
-    rows = None
-    parts, end = thrift.fields(raw, pos)
-    for number, _, value, _ in parts:
-        if number == _GROUP_ROWS:
-            rows = thrift.integer(raw, value)
-        elif number == _GROUP_COLUMNS:
-            count, kind, at = thrift.list_header(raw, value)
-            if count and kind != thrift.STRUCT:
-                raise BadParquetError("is damaged: its column chunks are no structures")
-            for _ in range(count):
-                chunk, at = _chunk(raw, at)
-                chunks.append(chunk)
+    rows, number = None, 0
+    while True:
+        number, kind, pos = thrift.header(raw, pos, number)
+        if not kind:
+            break
+        if number == _GROUP_COLUMNS and kind == thrift.LIST:
+            chunks, pos = _chunks(raw, pos)
+            continue
+        if number == _GROUP_ROWS and kind == thrift.I64:
+            rows = thrift.integer(raw, pos)
+        pos = thrift.skip(raw, pos, kind)
     if rows is None:
         raise BadParquetError("is damaged: a row group without a row count")
-    return Group(rows, chunks), end
+    return Group(rows, chunks), pos
+
+
+def _chunks(raw: bytes, pos: int) -> tuple[list[Chunk], int]:
+    count, kind, pos = thrift.list_header(raw, pos)
+    if count and kind != thrift.STRUCT:
+        raise BadParquetError("is damaged: its column chunks are no structures")
+    chunks = []
+    for _ in range(count):
+        chunk, pos = _chunk(raw, pos)
+        chunks.append(chunk)
+    return chunks, pos
 
 
 def _chunk(raw: bytes, pos: int) -> tuple[Chunk, int]:
-    parts, end = thrift.fields(raw, pos)
     meta: list[thrift.Field] = []
-    for number, kind, value, _ in parts:
+    number = 0
+    while True:
+        number, kind, pos = thrift.header(raw, pos, number)
+        if not kind:
+            break
         if number in (_CHUNK_CRYPTO, _CHUNK_ENCRYPTED):
             raise BadParquetError("has encrypted columns, which the merge cannot read")
         if number == _CHUNK_PATH:
             raise BadParquetError("keeps its columns in other files, which the merge does not follow")
         if number == _CHUNK_META and kind == thrift.STRUCT:
-            meta, _ = thrift.fields(raw, value)
+            meta, pos = thrift.fields(raw, pos)
+        else:
+            pos = thrift.skip(raw, pos, kind)
     values = {number: value for number, _, value, _ in meta}
-    if not values.keys() >= {_META_PATH, _META_COMPRESSED, _META_UNCOMPRESSED, _META_DATA_PAGE}:
+    if not values.keys() >= {META_PATH, _META_COMPRESSED, _META_UNCOMPRESSED, _META_DATA_PAGE}:
         raise BadParquetError("is damaged: a column chunk without offset, size or path")
     # Writers put 0 where there is no such page: no dictionary, or no rows.
-    offsets = (thrift.integer(raw, values[page]) for page in _PAGES if page in values)
+    offsets = (thrift.integer(raw, values[page]) for page in PAGES if page in values)
     start = min((offset for offset in offsets if offset > 0), default=0)
     size = thrift.integer(raw, values[_META_COMPRESSED])
-    return Chunk(start, size, thrift.integer(raw, values[_META_UNCOMPRESSED]), meta), end
+    return Chunk(start, size, thrift.integer(raw, values[_META_UNCOMPRESSED]), meta), pos
 
 
 def _check(footer: Footer) -> None:
@@ -267,90 +293,3 @@ def _check(footer: Footer) -> None:
 def codec(raw: bytes, chunk: Chunk) -> int:
     """Return the number of the compression codec of `chunk`."""
     return next((thrift.integer(raw, value) for number, _, value, _ in chunk.meta if number == _META_CODEC), -1)
-
-
-def moved(raw: bytes, chunk: Chunk, shift: int, path: bytes | None) -> bytes:
-    """Return the ColumnChunk that describes `chunk` after its bytes moved by `shift`.
-
-    `path` is the encoded path_in_schema (a list of one string) of a renamed column, None to keep it.
-    """
-    # file_offset is deprecated and 0 in what current writers make; page indexes are left out.
-    out = [b"\x26\x00\x1c"]
-    last = 0
-    for number, kind, value, end in chunk.meta:
-        if number in _FOREIGN:
-            continue
-        out.append(thrift.write_field(last, number, kind))
-        last = number
-        if number in _PAGES:
-            offset = thrift.integer(raw, value)
-            out.append(thrift.write_integer(offset + shift if offset > 0 else offset))
-        elif number == _META_PATH and path is not None:
-            out.append(path)
-        else:
-            out.append(raw[value:end])
-    out.append(b"\x00\x00")
-    return b"".join(out)
-
-
-def renamed(element: bytes, name: str) -> bytes:
-    """Return the SchemaElement `element` under another name."""
-    out, last = [], 0
-    for number, kind, value, end in thrift.fields(element, 0)[0]:
-        out.append(thrift.write_field(last, number, kind))
-        out.append(thrift.write_binary(name.encode()) if number == _ELEMENT_NAME else element[value:end])
-        last = number
-    out.append(b"\x00")
-    return b"".join(out)
-
-
-def path_in_schema(name: str) -> bytes:
-    """Return the path of a top-level column, as ColumnMetaData holds it."""
-    return thrift.write_list(1, thrift.BINARY) + thrift.write_binary(name.encode())
-
-
-@dataclass(slots=True)
-class MergedGroup:
-    """One row group of the merged file while it is put together."""
-
-    rows: int
-    columns: int = 0
-    raw_size: int = 0
-    size: int = 0
-    parts: list[bytes] = field(default_factory=list)
-    """Encoded column chunks, one item per source table."""
-
-
-def encode(
-    rows: int, elements: Sequence[bytes], groups: Sequence[MergedGroup], metadata: Mapping[str, str]
-) -> Iterator[bytes]:
-    """Yield the merged FileMetaData in pieces, so that a footer of many MB is never held twice.
-
-    ARROW:schema of the sources is not carried over: it would describe one table, not all.
-    """
-    yield b"\x15\x04"  # 1: version 2
-    root = b"\x48" + thrift.write_binary(b"schema") + b"\x15" + thrift.write_integer(len(elements)) + b"\x00"
-    yield b"\x19" + thrift.write_list(len(elements) + 1, thrift.STRUCT) + root
-    yield from elements
-    yield b"\x16" + thrift.write_integer(rows)
-    yield b"\x19" + thrift.write_list(len(groups), thrift.STRUCT)
-    for group in groups:
-        yield b"\x19" + thrift.write_list(group.columns, thrift.STRUCT)
-        yield from group.parts
-        yield b"\x16" + thrift.write_integer(group.raw_size) + b"\x16" + thrift.write_integer(group.rows)
-        yield b"\x36" + thrift.write_integer(group.size) + b"\x00"  # 6: total_compressed_size
-    if metadata:
-        yield b"\x19" + thrift.write_list(len(metadata), thrift.STRUCT)
-        for key, text in metadata.items():
-            yield b"\x18" + thrift.write_binary(key.encode()) + b"\x18" + thrift.write_binary(text.encode()) + b"\x00"
-    yield (b"\x18" if metadata else b"\x28") + thrift.write_binary(CREATED_BY)  # 6: created_by
-    # 7: every column in its type's own order; without it readers ignore min and max.
-    yield b"\x19" + thrift.write_list(len(elements), thrift.STRUCT) + b"\x1c\x00\x00" * len(elements) + b"\x00"
-
-
-def finish(
-    file: BinaryIO, rows: int, elements: Sequence[bytes], groups: Sequence[MergedGroup], metadata: Mapping[str, str]
-) -> None:
-    """Write the footer, its length and the closing mark to `file`, which is a complete Parquet file then."""
-    size = sum(file.write(piece) for piece in encode(rows, elements, groups, metadata))
-    file.write(size.to_bytes(4, "little") + MAGIC)

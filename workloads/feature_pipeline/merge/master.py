@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.feature_pipeline.merge import footer
+from workloads.feature_pipeline.merge import footer, writer
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Master:
         with path.open("wb") as file:
             file.write(footer.MAGIC)
             for rows, chunk, data in zip(self.group_rows, self.chunks, self.data, strict=True):
-                part = footer.moved(self.raw, chunk, position - chunk.start, None)
-                groups.append(footer.MergedGroup(rows, 1, chunk.raw_size, chunk.size, [part]))
+                part = writer.moved(self.raw, chunk, position - chunk.start, None)
+                groups.append(writer.MergedGroup(rows, 1, chunk.raw_size, chunk.size, [part]))
                 position += file.write(data)
-            footer.finish(file, sum(self.group_rows), [self.element], groups, {})
+            writer.finish(file, sum(self.group_rows), [self.element], groups, {})

@@ -4,6 +4,7 @@ The Arrow library lives in those processes alone; they are started when the firs
 """
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -44,7 +45,7 @@ class RecodePool:
     """At most `workers` processes; a new file is begun only when one that is ready has been taken."""
 
     def __init__(self, key_file: Path, key: str, policies: Mapping[str, str], workers: int):
-        self._arguments = [str(key_file), key, json.dumps(dict(policies))]
+        self._arguments = [str(os.getpid()), str(key_file), key, json.dumps(dict(policies))]
         self._limit = workers
         self._waiting: deque[tuple[str, Path]] = deque()
         self._idle: list[subprocess.Popen[str]] = []

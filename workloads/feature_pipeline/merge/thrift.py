@@ -119,6 +119,17 @@ def _skip_map(buf: bytes, pos: int, depth: int) -> int:
     return pos
 
 
+def header(buf: bytes, pos: int, last: int) -> tuple[int, int, int]:
+    """Return (id, type, position of its value) of the field at `pos` after field `last`; type 0 at the struct's end."""
+    head = buf[pos]
+    pos += 1
+    if not head:
+        return 0, 0, pos
+    if head < 0x10:
+        return integer(buf, pos), head, varint(buf, pos)[1]
+    return last + (head >> 4), head & 0x0F, pos
+
+
 def fields(buf: bytes, pos: int) -> tuple[list[Field], int]:
     """Return (the fields of the struct at `pos`, position after it)."""
     found: list[Field] = []
