@@ -4,12 +4,18 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from ops import stackfile
 from ops.environment import Project
 from ops.errors import OpsError
 from ops.outputs import NotDeployed, Outputs, read
 from ops.sandbox import docker_answers
+
+if TYPE_CHECKING:
+    from ops.clients import Clients
+    from ops.outputs import Features, Heavy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,34 +79,40 @@ def _cloud(outputs: Outputs) -> Iterator[Finding]:
     from ops.clients import Clients
 
     clients = Clients(project=outputs.project, endpoints=outputs.endpoints)
-    heavy = outputs.systems.heavy
 
     def token() -> str:
         clients.token()
         return f"access token for {clients.identity() or 'the application default credentials'}"
 
     yield _checked("credentials", token)
-    if heavy is None:
+    jobs = {"job": outputs.systems.heavy, "feature job": outputs.systems.features}
+    for name, system in jobs.items():
+        if system is not None:
+            yield _checked(name, partial(_job, clients, system))
+    if not any(jobs.values()):
         return
-
-    def job() -> str:
-        found = clients.call("run", "GET", f"/v2/{heavy.job_id}")
-        return f"{heavy.job} in {heavy.location}, generation {found.get('generation', '?')}"
-
-    def bucket() -> str:
-        from ops.store import BucketStore
-
-        count = sum(1 for _ in BucketStore(clients, heavy.bucket).list("runs/"))
-        return f"gs://{heavy.bucket}, {count} runs"
+    yield _checked("bucket", partial(_bucket, clients, outputs.bucket))
+    if outputs.systems.features is not None:
+        yield _checked("output bucket", partial(_bucket, clients, outputs.systems.features.output_bucket))
 
     def logs() -> str:
         body = {"resourceNames": [f"projects/{outputs.project}"], "pageSize": 1}
         clients.call("logging", "POST", "/v2/entries:list", body=body)
         return "can be read"
 
-    yield _checked("job", job)
-    yield _checked("bucket", bucket)
     yield _checked("logs", logs)
+
+
+def _job(clients: "Clients", system: "Heavy | Features") -> str:
+    found = clients.call("run", "GET", f"/v2/{system.job_id}")
+    return f"{system.job} in {system.location}, generation {found.get('generation', '?')}"
+
+
+def _bucket(clients: "Clients", name: str) -> str:
+    from ops.store import BucketStore
+
+    count = sum(1 for _ in BucketStore(clients, name).list("runs/"))
+    return f"gs://{name}, {count} objects of runs"
 
 
 def _checked(name: str, look: Callable[[], str]) -> Finding:

@@ -16,7 +16,6 @@ from workloads.common.contract import RUN_METADATA, ExitCode, RunState
 from workloads.feature_pipeline.contract import (
     REPORT_PAGE,
     ErrorCode,
-    Stage,
     Status,
     training_object,
 )
@@ -236,7 +235,7 @@ def _dimensions(done: Sequence[PairResult]) -> str:
 
 def _range(values: Sequence[float]) -> str:
     low, high = min(values), max(values)
-    return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+    return f"{low:,.0f}" if f"{low:.0f}" == f"{high:.0f}" else f"{low:,.0f} to {high:,.0f}"
 
 
 def _cpus(done: Sequence[PairResult], least: float) -> bool | None:
@@ -258,7 +257,3 @@ def _rate(done: Sequence[PairResult]) -> bool | None:
 def _rates(done: Sequence[PairResult]) -> str:
     rates = [result.tables_per_minute for result in done if result.tables_per_minute]
     return f"{_range(rates)} tables a minute" if rates else "all tables were there already"
-
-
-STAGES = tuple(Stage)
-"""Stages in their order."""
