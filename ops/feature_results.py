@@ -210,7 +210,7 @@ def _files(batch: Batch, done: Sequence[PairResult]) -> list[Item]:
         Item(
             text="training files in the output bucket",
             ok=len(there) == len(done) if done else None,
-            detail=f"{store.uri}, {_count(there, done, 'there')}",
+            detail=f"{store.uri}, {_count(there, done, 'there')}" if done else store.uri,
         ),
         Item(
             text="each of the size and checksum that was uploaded",
@@ -255,5 +255,7 @@ def _rate(done: Sequence[PairResult]) -> bool | None:
 
 
 def _rates(done: Sequence[PairResult]) -> str:
+    if not done:
+        return ""
     rates = [result.tables_per_minute for result in done if result.tables_per_minute]
     return f"{_range(rates)} tables a minute" if rates else "all tables were there already"

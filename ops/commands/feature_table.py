@@ -1,10 +1,12 @@
 """Pairs x stages on the terminal: a table that is renewed, or a line for each change where nobody looks on."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ops.commands.common import App
 from ops.progress import duration, usd
+from ops.runs import moment
 from workloads.common.contract import RunState
 from workloads.feature_pipeline.contract import Stage, Status
 
@@ -40,7 +42,7 @@ class Board:
     def show(self, batch: "Batch") -> None:
         """Show the batch as it is now."""
         if self._live is not None:
-            self._live.update(board(batch))
+            self._live.update(board(batch, datetime.now(UTC)))
         elif not self._quiet:
             for slot in batch.slots:
                 if not slot.is_waiting and (text := line(slot)) != self._last.get(slot.pair):
@@ -48,19 +50,19 @@ class Board:
                     self._app.say(text)
 
 
-def board(batch: "Batch") -> "Table":
-    """Return pairs x stages: seconds of each stage, what is under way, tables, rate and time left."""
+def board(batch: "Batch", now: datetime) -> "Table":
+    """Return pairs x stages: seconds of each stage, what is under way at `now`, tables, rate and time left."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for header in ("pair", "state", *HEADERS.values(), "tables", "a min", "left", "MiB"):
         table.add_column(header, no_wrap=True)
     for slot in batch.slots:
-        table.add_row(*row(slot))
+        table.add_row(*row(slot, now))
     return table
 
 
-def row(slot: "Slot") -> list[str]:
+def row(slot: "Slot", now: datetime) -> list[str]:
     """Return the cells of one pair."""
     status = _status(slot)
     if status is None:
@@ -69,8 +71,12 @@ def row(slot: "Slot") -> list[str]:
     stages = []
     for stage in Stage:
         spent = status.stage_seconds.get(stage)
-        now = running and stage == status.stage
-        stages.append(f"{duration(spent or 0)} …" if now else "" if spent is None else duration(spent))
+        if running and stage == status.stage:
+            # the container tells every ten seconds only
+            since = max((now - moment(status.heartbeat_at)).total_seconds(), 0)
+            stages.append(f"{duration((spent or 0) + since)} …")
+        else:
+            stages.append("" if spent is None else duration(spent))
     tables = f"{status.tables_done}/{status.tables_total}" if status.tables_total else ""
     rate = f"{status.tables_per_minute:,.0f}" if status.tables_per_minute else ""
     left = duration(status.eta_s) if running and status.eta_s and status.stage == Stage.EXTRACT else ""

@@ -125,7 +125,7 @@ def _ask_interrupted(app: App, batch: "Batch", *, quiet: bool) -> str:
     if quiet or not app.err.is_terminal:
         return "d"
     active = sum(slot.is_active for slot in batch.slots)
-    question = f"{active} pairs are under way: (c)ancel them, (d)etach, or (w)ait on?"
+    question = f"pairs under way: {active}. (c)ancel, (d)etach, or (w)ait on?"
     try:
         answer = typer.prompt(question, default="d", err=True)
     except typer.Abort:

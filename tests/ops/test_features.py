@@ -332,17 +332,18 @@ def test_a_table_has_a_row_for_each_pair_and_a_column_for_each_stage(pipeline: T
 
     made = batch(pipeline, parallel=1)
     made.step()
-    now = datetime.now(UTC).isoformat()
+    beat = datetime.now(UTC)
     write(
         pipeline, made, "eurusd", RunState.RUNNING, stage="merge", stage_seconds={"extract": 61, "merge": 2.5},
-        tables_done=62, tables_total=62, tables_per_minute=80.4, peak_memory_mib=512, heartbeat_at=now,
+        tables_done=62, tables_total=62, tables_per_minute=80.4, peak_memory_mib=512, heartbeat_at=beat.isoformat(),
     )  # fmt: skip
     made.step()
-    assert row(made.slots[0]) == [
-        "eurusd", "RUNNING", "1 min 01 s", "2.5 s …", "", "", "", "62/62", "80", "", "512",
+    now = beat + timedelta(seconds=4)
+    assert row(made.slots[0], now) == [
+        "eurusd", "RUNNING", "1 min 01 s", "6.5 s …", "", "", "", "62/62", "80", "", "512",
     ]  # fmt: skip
-    assert row(made.slots[2])[:2] == ["usdjpy", "WAITING"]
-    assert board(made).row_count == 3
+    assert row(made.slots[2], now)[:2] == ["usdjpy", "WAITING"]
+    assert board(made, now).row_count == 3
     assert line(made.slots[0]) == "eurusd RUNNING merge, 62 tables"
 
 
