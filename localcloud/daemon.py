@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from localcloud.cloud import Cloud
 from localcloud.errors import ApiError, to_response
-from localcloud.settings import Settings
+from localcloud.settings import Settings, WrongSettings
 from localcloud.shell import Listener, Service
 
 log = logging.getLogger("localcloud")
@@ -205,6 +205,9 @@ def serve(settings: Settings, level: str = "INFO") -> int:
 
     try:
         uvloop.run(main())
+    except WrongSettings as error:
+        print(f"localcloud: {error}", file=sys.stderr)
+        return 2
     except (StateInUse, OSError) as error:
         print(f"localcloud: {error}", file=sys.stderr)
         return 1

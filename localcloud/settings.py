@@ -3,10 +3,14 @@
 import json
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from localcloud.faults import FaultSettings
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 BASE_PORT = 8470
 APIS = (
     "control",
@@ -29,6 +33,10 @@ APIS = (
     "monitoring",
     "cloudbilling",
 )
+
+
+class WrongSettings(ValueError):
+    """A key that is not known, or a value of the wrong type."""
 
 
 def default_ports() -> dict[str, int]:
@@ -55,7 +63,7 @@ class RuntimeSettings:
     max_memory_mib: int = 0
     max_cpus: float = 0.0
     max_tasks: int = 0
-    """Tasks that run at once over all executions; 0: as many as the jobs' parallelism asks for."""
+    """Tasks that run at once over all executions; 0: what `extra.run.max_parallel_tasks` says, 64 unless it is set."""
     termination_grace_s: float = 10.0
     """From SIGTERM to SIGKILL, https://cloud.google.com/run/docs/container-contract (2026-11)."""
     process_env: dict[str, str] = field(default_factory=dict)
@@ -129,7 +137,7 @@ class Settings:
 
 
 def from_dict(state: Path, values: dict[str, Any]) -> Settings:
-    """Raises ValueError or TypeError for an unknown key or a value out of range."""
+    """Raises ValueError for an unknown key or a value out of range."""
     known = {item.name for item in fields(Settings)} - {"state"}
     if unknown := set(values) - known:
         raise ValueError(f"settings: keys must be of {', '.join(sorted(known))}, got {', '.join(sorted(unknown))}")
@@ -138,17 +146,29 @@ def from_dict(state: Path, values: dict[str, Any]) -> Settings:
         parts["projects"] = tuple(_project(item) for item in parts["projects"])
     for name, kind in (("faults", FaultSettings), ("runtime", RuntimeSettings), ("logs", LogSettings)):
         if name in parts:
-            given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in parts[name].items()}
-            parts[name] = kind(**given)
+            parts[name] = build(kind, name, parts[name])
     return Settings(state=state, **parts)
+
+
+def build(kind: type[T], name: str, values: Any) -> T:
+    """The dataclass `kind` from a JSON object, the part `name` of the settings. Raises WrongSettings for what it does not have."""
+    known = sorted(item.name for item in fields(kind))
+    if not isinstance(values, dict):
+        raise WrongSettings(f"settings: {name} must be an object with keys of {', '.join(known)}, got {values!r}")
+    if unknown := sorted(set(values) - set(known)):
+        raise WrongSettings(f"settings: {name} must have keys of {', '.join(known)}, got {', '.join(unknown)}")
+    try:
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    except TypeError as error:
+        raise WrongSettings(f"settings: {name} holds a value of the wrong type: {error}") from error
 
 
 def _project(item: str | dict[str, Any]) -> ProjectSettings:
     if isinstance(item, str):
         return ProjectSettings(project_id=item)
-    services = item.get("services_enabled", ())
-    services = (services,) if isinstance(services, str) else tuple(services)
-    return ProjectSettings(**{**item, "services_enabled": services})
+    project = build(ProjectSettings, "projects", item)
+    services = project.services_enabled
+    return replace(project, services_enabled=(services,)) if isinstance(services, str) else project
 
 
 def load(state: Path, file: Path | None = None) -> Settings:

@@ -1,9 +1,9 @@
 """Settings of Cloud Run in the local cloud."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from localcloud.settings import Settings
+from localcloud.settings import Settings, WrongSettings, build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +32,11 @@ class RunSettings:
             ("token_ttl_s", 10, 43_200),
         ):
             if not low <= (value := getattr(self, name)) <= high:
-                raise ValueError(f"extra.run: {name} must be {low:g} to {high:g}, got {value:g}")
+                raise WrongSettings(f"extra.run: {name} must be {low:g} to {high:g}, got {value:g}")
         if self.on_stop not in ("cancel", "keep"):
-            raise ValueError(f"extra.run: on_stop must be cancel or keep, got {self.on_stop!r}")
+            raise WrongSettings(f"extra.run: on_stop must be cancel or keep, got {self.on_stop!r}")
 
 
 def from_settings(settings: Settings) -> RunSettings:
-    """Raises TypeError for an unknown key, ValueError for a value out of range."""
-    given: dict[str, Any] = settings.extra.get("run", {})
-    return RunSettings(**given)
+    """Raises WrongSettings for an unknown key or a value out of range."""
+    return build(RunSettings, "extra.run", settings.extra.get("run", {}))
