@@ -15,7 +15,7 @@ import httpx
 
 from localcloud.bigquery.hosts import Container, EngineMissing, Host, Process
 from localcloud.bigquery.settings import from_extra
-from localcloud.errors import ApiError
+from localcloud.errors import ApiError, unavailable
 from localcloud.identity import Principal
 from localcloud.runtime.base import RuntimeUnavailable
 from localcloud.runtime.choose import DEFAULT_HOST
@@ -85,6 +85,19 @@ class Warehouse:
     async def grpc_address(self) -> str:
         """Raises ApiError 503."""
         return f"127.0.0.1:{(await self._running())['grpc_port']}"
+
+    async def forward(
+        self, principal: Principal, verb: str, path: str, query: str, headers: dict[str, str], content: bytes
+    ) -> httpx.Response:
+        """One request to the engine. Raises ApiError 503 if the engine cannot be had or breaks off."""
+        base = await self.http_url()
+        url = f"{base}/{path}" + (f"?{query}" if query else "")
+        headers = {**headers, "authorization": self.authorization(principal)}
+        try:
+            return await self.http.request(verb, url, headers=headers, content=content)
+        except httpx.TransportError as problem:
+            self.lost(problem)
+            raise unavailable(f"The engine of BigQuery broke off: {problem!r}") from None
 
     def lost(self, problem: Exception) -> None:
         """The engine did not answer: the next call looks for it anew."""

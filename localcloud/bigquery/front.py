@@ -1,8 +1,6 @@
 """The port `bigquery`: REST v2 with identity and permissions in front of the engine."""
 
-import hmac
 import json
-import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from localcloud.bigquery.access import RESULTS, Access, default_access, normalised, table_name
-from localcloud.bigquery.engine import AUTHORIZE, Warehouse
+from localcloud.bigquery.beside import KEPT_HEADERS, Beside, given
+from localcloud.bigquery.engine import Warehouse
 from localcloud.discovery import Discovery
-from localcloud.errors import ApiError, to_response, unavailable
+from localcloud.errors import ApiError
 from localcloud.iam.routes import policy_routes
-from localcloud.identity import Principal, caller
-from localcloud.shell import Api, App, Call, JsonResponse, raw_path, read_body, read_json
+from localcloud.identity import Principal
+from localcloud.shell import Api, App, Call, JsonResponse, raw_path, read_json
 
 if TYPE_CHECKING:
     from localcloud.cloud import Cloud
 
-log = logging.getLogger("localcloud.bigquery")
-MAX_UPLOAD_BYTES = 256 * 2**20
-"""Of one request of a load job; what is larger is loaded from a bucket, or resumably in parts."""
-UPLOAD = re.compile(r"(?:resumable/)?upload/bigquery/v2/projects/([^/]+)/jobs")
-DOCUMENT = re.compile(r"(?:discovery/v1/apis/bigquery/v2/rest|\$discovery/rest)")
 POLICY = re.compile(r"projects/([^/]+)/datasets/([^/]+)/tables/([^/]+)")
 
 PASSED_ON = {
@@ -48,8 +42,6 @@ PASSED_ON = {
 }
 """Methods that the engine answers: the permission, and what it is asked on.
 https://cloud.google.com/bigquery/docs/access-control#bq-permissions (2026-11)"""
-KEPT_HEADERS = ("content-type", "content-encoding", "content-range", "if-match", "x-upload-content-type")
-GIVEN_HEADERS = ("content-type", "range", "x-guploader-uploadid", "etag")
 
 
 class Front:
@@ -66,7 +58,8 @@ class Front:
             self.api.method(f"bigquery.{method}", raw=True)(self._passing(permission, level))
         self._register()
         policy_routes(self.api, "bigquery.tables", "bigquery.tables", name=_policy_name)
-        self.app = App(cloud, [self.api], self._elsewhere)
+        beside = Beside(cloud, warehouse, self.access, discovery.document)
+        self.app = App(cloud, [self.api], beside.answer)
 
     def _register(self) -> None:
         for name, handler in (
@@ -98,8 +91,7 @@ class Front:
         dataset = body.get("datasetReference", {}).get("datasetId", "")
         if body.get("datasetReference", {}).get("projectId", project) != project:
             raise ApiError(400, "INVALID_ARGUMENT", "The project of the dataset is not that of the request.", "invalid")
-        given = body.get("access") or default_access(call.principal)
-        body["access"] = normalised(given)
+        body["access"] = normalised(body.get("access") or default_access(call.principal))
         body.setdefault("location", "US")
         answer = await self.send(call, json_body=body)
         if answer.status_code < 300:
@@ -108,7 +100,7 @@ class Front:
             except ApiError:
                 await self.send(call, verb="DELETE", path=f"{raw_path(call.request)}/{dataset}")
                 raise
-        return _given(answer)
+        return given(answer)
 
     async def change_dataset(self, call: Call) -> Response:
         project, dataset = call.params["projectId"], call.params["datasetId"]
@@ -119,13 +111,13 @@ class Front:
             body["access"] = normalised(body["access"])
         before = await self.send(call, verb="GET", path=raw_path(call.request))
         if before.status_code != 200:
-            return _given(before)
+            return given(before)
         if "access" in body:
             self.access.set_dataset(project, dataset, body["access"])
         answer = await self.send(call, json_body=body)
         if "access" in body and answer.status_code >= 300:
             self.access.set_dataset(project, dataset, before.json()["access"])
-        return _given(answer)
+        return given(answer)
 
     async def delete_dataset(self, call: Call) -> Response:
         project, dataset = call.params["projectId"], call.params["datasetId"]
@@ -135,13 +127,13 @@ class Front:
         answer = await self.send(call)
         if answer.status_code < 300:
             self.access.forget(project, dataset)
-        return _given(answer)
+        return given(answer)
 
     async def list_datasets(self, call: Call) -> Response:
         """Those that the caller may see."""
         answer = await self.send(call)
         if answer.status_code != 200:
-            return _given(answer)
+            return given(answer)
         body, project = answer.json(), call.params["projectId"]
         listed = body.pop("datasets", None) or []
         seen = [item for item in listed if self._sees(call.principal, project, item["datasetReference"]["datasetId"])]
@@ -158,7 +150,7 @@ class Front:
         answer = await self.send(call)
         if answer.status_code < 300:
             self.access.forget(*where)
-        return _given(answer)
+        return given(answer)
 
     async def list_rows(self, call: Call) -> Response:
         project, dataset, table = call.params["projectId"], call.params["datasetId"], call.params["tableId"]
@@ -166,7 +158,7 @@ class Front:
             await self._require_job(call, table, "bigquery.tables.getData")
         else:
             self.access.require(call.principal, "bigquery.tables.getData", project, dataset, table)
-        return _given(await self.send(call))
+        return given(await self.send(call))
 
     # --- jobs -----------------------------------------------------------------------------------------------------
 
@@ -174,7 +166,7 @@ class Front:
         """What the job touches, the engine asks about when it runs."""
         self.access.require(call.principal, "bigquery.jobs.create", call.params["projectId"])
         self._checked(call, await _json(call.request))
-        return _given(await self.send(call))
+        return given(await self.send(call))
 
     async def list_jobs(self, call: Call) -> Response:
         """The caller's own jobs; with allUsers those of all, which takes a permission."""
@@ -183,19 +175,19 @@ class Front:
         self.access.require(call.principal, "bigquery.jobs.listAll" if everyone else "bigquery.jobs.list", project)
         answer = await self.send(call)
         if answer.status_code != 200 or everyone:
-            return _given(answer)
+            return given(answer)
         body = answer.json()
         own = [job for job in body.get("jobs") or [] if job.get("user_email") == call.principal.email]
         return JsonResponse({**body, "jobs": own})
 
     async def get_job(self, call: Call) -> Response:
         await self._require_job(call, call.params["jobId"], "bigquery.jobs.get")
-        return _given(await self.send(call))
+        return given(await self.send(call))
 
     async def change_job(self, call: Call) -> Response:
         verb = "delete" if call.method.id.endswith("delete") else "update"
         await self._require_job(call, call.params["jobId"], f"bigquery.jobs.{verb}")
-        return _given(await self.send(call))
+        return given(await self.send(call))
 
     async def _require_job(self, call: Call, job: str, permission: str) -> None:
         """One's own job needs no permission. Raises ApiError 403."""
@@ -244,7 +236,7 @@ class Front:
             if level == "table":
                 names.append(call.params["tableId"])
             self.access.require(call.principal, permission, *names)
-            return _given(await self.send(call))
+            return given(await self.send(call))
 
         return handler
 
@@ -258,72 +250,9 @@ class Front:
         headers = {key: value for key, value in call.request.headers.items() if key in KEPT_HEADERS and content}
         if json_body is not None:
             headers.pop("content-encoding", None)
-        return await self.forward(
+        return await self._warehouse.forward(
             call.principal, verb or call.request.method, path or raw_path(call.request), query, headers, content
         )
-
-    async def forward(
-        self, principal: Principal, verb: str, path: str, query: str, headers: dict[str, str], content: bytes
-    ) -> httpx.Response:
-        """Raises ApiError 503 if the engine cannot be had or breaks off."""
-        base = await self._warehouse.http_url()
-        url = f"{base}/{path}" + (f"?{query}" if query else "")
-        headers = {**headers, "authorization": self._warehouse.authorization(principal)}
-        try:
-            return await self._warehouse.http.request(verb, url, headers=headers, content=content)
-        except httpx.TransportError as problem:
-            self._warehouse.lost(problem)
-            raise unavailable(f"The engine of BigQuery broke off: {problem!r}") from None
-
-    # --- beside the document --------------------------------------------------------------------------------------
-
-    async def _elsewhere(self, request: Request) -> Response | None:
-        path = raw_path(request)
-        try:
-            if path == AUTHORIZE and request.method == "POST":
-                return await self._authorize(request)
-            if DOCUMENT.fullmatch(path):
-                url = self._cloud.settings.url("bigquery")
-                return JsonResponse(
-                    {**self.api.discovery.document, "rootUrl": f"{url}/", "baseUrl": f"{url}/bigquery/v2/"}
-                )
-            if found := UPLOAD.fullmatch(path):
-                return await self._upload(request, path, found[1])
-        except ApiError as error:
-            return to_response(error, "storage")
-        return None
-
-    async def _authorize(self, request: Request) -> Response:
-        """The engine's question: which of these needs the caller lacks, if any."""
-        given = request.headers.get("x-localcloud-secret", "")
-        if not self._warehouse.secret or not hmac.compare_digest(given, self._warehouse.secret):
-            raise ApiError(403, "PERMISSION_DENIED", "Only the engine may ask.", "accessDenied")
-        body = await read_json(request)
-        principal = Principal(body["member"])
-        for permission, project, dataset, table in body["needs"]:
-            found = self._cloud.projects.get(project) if project else None
-            known = found["projectId"] if found else project
-            if refused := self.access.refusal(principal, permission, known, dataset, table):
-                return JsonResponse({"denied": refused})
-        return JsonResponse({"denied": None})
-
-    async def _upload(self, request: Request, path: str, project: str) -> Response:
-        """A load job with its data. What it writes to, the engine asks about."""
-        self._cloud.faults.maybe_fail("bigquery")
-        principal = caller(request, self._cloud)
-        self.access.require(principal, "bigquery.jobs.create", project)
-        content = await read_body(request, MAX_UPLOAD_BYTES)
-        headers = {
-            key: value for key, value in request.headers.items() if key in KEPT_HEADERS and key != "content-encoding"
-        }
-        query = request.scope["query_string"].decode("latin-1")
-        target = path.removeprefix("resumable/")
-        answer = await self.forward(principal, request.method, target, query, headers, content)
-        response = _given(answer)
-        if location := answer.headers.get("location"):
-            rest = location.split("/", 3)[3]
-            response.headers["location"] = f"{self._cloud.settings.url('bigquery')}/{rest}"
-        return response
 
 
 def _policy_name(call: Call) -> str:
@@ -337,9 +266,3 @@ async def _json(request: Request) -> Any:
     """The JSON body; what is sent on stays as it came."""
     await request.body()
     return await read_json(request)
-
-
-def _given(answer: httpx.Response) -> Response:
-    """The engine's answer as ours."""
-    headers = {name: value for name, value in answer.headers.items() if name in GIVEN_HEADERS}
-    return Response(answer.content, answer.status_code, headers)

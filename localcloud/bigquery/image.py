@@ -8,7 +8,7 @@ from pathlib import Path
 from localcloud.runtime.engine import Engine
 
 HERE = Path(__file__).parent
-FILES = ("Dockerfile", "requirements.txt", "catalogue.py", "inside.py")
+FILES = ("Dockerfile", "requirements.txt", "catalogue.py", "needs.py", "inside.py")
 NAME = "localcloud/bigquery"
 
 

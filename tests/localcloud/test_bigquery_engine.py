@@ -75,7 +75,7 @@ def test_without_an_engine_the_api_says_why_at_once(tmp_path: Path) -> None:
     config = {**CONFIG, "runtime": {"mode": "containers", "docker_host": f"unix://{tmp_path}/nothing.sock"}}
     with local_cloud(tmp_path / "state", config) as cloud:
         with pytest.raises(exceptions.ServiceUnavailable, match="BigQuery is not served here: the Docker engine at"):
-            list(client(cloud).list_datasets())
+            client(cloud).query("SELECT 1")
         assert cloud.control("GET", "/status")["warnings"][0].startswith("BigQuery is not served")
 
 
