@@ -86,11 +86,13 @@ class Executor:
 
     async def check_image(self, job_uid: str, image: str, member: str) -> None:
         """Once a job and image: the machines' account must be able to read it. Raises ImageProblem."""
-        await self.run.registry.ready()
         reference = self.run.registry.local(image)
+        if (job_uid, image) in self._readable or not images.checkable(reference):
+            return
         async with self._checking:
-            if (job_uid, image) in self._readable or not images.checkable(reference):
+            if (job_uid, image) in self._readable:
                 return
+            await self.run.registry.ready()
             try:
                 there = await images.exists(self._http, reference, self.cloud.tokens.mint(member, 300))
             except ApiError:

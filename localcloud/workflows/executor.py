@@ -73,7 +73,9 @@ class Executor:
         await self._http.aclose()
 
     async def reset(self) -> None:
+        """Drop everything; the store is about to be emptied."""
         await self._abandon()
+        self.registry.forget()
 
     async def _abandon(self) -> None:
         tasks = [*self._tasks.values(), *([self._starting] if self._starting else [])]

@@ -31,6 +31,10 @@ class Registry:
         self._cloud, self._store = cloud, cloud.store
         self._programs: dict[str, source.Program] = {}
 
+    def forget(self) -> None:
+        """After a reset of the store."""
+        self._programs.clear()
+
     def get(self, name: str) -> Workflow:
         """Raises ApiError 404."""
         if (found := self._store.get(WORKFLOW, name)) is None:

@@ -1,7 +1,7 @@
 """What the Batch API refuses, pages and asks of IAM; no container is started."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,51 @@ def test_creating_takes_the_role_on_the_project_and_acting_as_the_machines_accou
     for call in (stranger.client.get_job, stranger.client.cancel_job, stranger.client.delete_job):
         with pytest.raises(exceptions.Forbidden):
             call(name=name)
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed"),
+    [
+        ("", set()),
+        ("roles/batch.agentReporter", set()),
+        ("roles/batch.jobsViewer", {"get", "list", "tasks"}),
+        ("roles/batch.jobsEditor", {"get", "list", "tasks", "cancel", "delete"}),
+    ],
+)
+def test_roles_allow_what_they_say(waiting: LocalCloud, batch: Batch, role: str, allowed: set[str]) -> None:
+    member = f"user:of-{role.rpartition('.')[2].lower() or 'nothing'}@example.com"
+    if role:
+        grant(waiting, f"projects/{PROJECT}", role, member, "resourcemanager")
+    name = batch.submit(batch.job(batch.python("pass")))
+    client = Batch(waiting, "some/image:1", member).client
+    calls: dict[str, Callable[[], Any]] = {
+        "get": lambda: client.get_job(name=name),
+        "list": lambda: client.list_jobs(parent=PARENT),
+        "tasks": lambda: client.list_tasks(parent=f"{name}/taskGroups/group0"),
+        "cancel": lambda: client.cancel_job(name=name).result(timeout=30),
+        "delete": lambda: client.delete_job(name=name),
+    }
+    done = set()
+    for verb, call in calls.items():
+        try:
+            call()
+        except exceptions.Forbidden:
+            continue
+        done.add(verb)
+    assert done == allowed
+
+
+def test_reset_forgets_jobs_and_frees_their_names(tmp_path: Path) -> None:
+    projects = [{"project_id": PROJECT, "services_enabled": "all"}]
+    config = {"projects": projects, "extra": {"batch": {"queue_delay_s": 600}}}
+    with local_cloud(tmp_path / "state", config) as cloud:
+        batch = Batch(cloud, "some/image:1")
+        name = batch.submit(batch.job(batch.python("pass")), job_id="again")
+        cloud.control("POST", "/reset")
+        with pytest.raises(exceptions.NotFound):
+            batch.client.get_job(name=name)
+        assert batch.submit(batch.job(batch.python("pass")), job_id="again") == name
+        assert batch.state(name) == "QUEUED"
 
 
 def test_job_of_an_account_that_may_not_report_stays_scheduled_and_says_so(tmp_path: Path) -> None:

@@ -393,6 +393,52 @@ def test_deploying_takes_a_role_and_acting_as_the_account(cloud: LocalCloud) -> 
         stranger.get(execution.name)
 
 
+@pytest.mark.parametrize(
+    ("role", "allowed"),
+    [
+        ("", set()),
+        ("roles/workflows.viewer", {"read", "get", "list"}),
+        ("roles/workflows.invoker", {"get", "list", "start", "cancel"}),
+        ("roles/workflows.editor", {"read", "get", "list", "start", "cancel", "delete"}),
+    ],
+)
+def test_roles_allow_what_they_say(workflows: Workflows, cloud: LocalCloud, role: str, allowed: set[str]) -> None:
+    member = f"user:wf-{role.rpartition('.')[2] or 'nothing'}@example.com"
+    if role:
+        grant(cloud, "resourcemanager", f"projects/{PROJECT}", role, member)
+    name = workflows.deploy(SLEEP).name
+    execution = workflows.start(name).name
+    mine = Workflows(cloud, member)
+    calls: dict[str, Callable[[], Any]] = {
+        "read": lambda: mine.client.get_workflow(name=name),
+        "get": lambda: mine.get(execution),
+        "list": lambda: list(mine.executions.list_executions(parent=name, metadata=mine.metadata)),
+        "start": lambda: mine.start(name),
+        "cancel": lambda: mine.executions.cancel_execution(name=execution, metadata=mine.metadata),
+        "delete": lambda: mine.client.delete_workflow(name=name),
+    }
+    done = set()
+    for verb, call in calls.items():
+        try:
+            call()
+        except exceptions.Forbidden:
+            continue
+        done.add(verb)
+    assert done == allowed
+
+
+def test_what_is_set_to_log_calls_logs_them(workflows: Workflows, cloud: LocalCloud, target: Target) -> None:
+    source = f"- g: {{call: http.get, args: {{url: {target.url}/logged}}}}"
+    made = workflows.deploy(source, call_log_level="LOG_ALL_CALLS")
+    quiet = workflows.end(workflows.start(made.name, call_log_level="LOG_NONE").name)
+    loud = workflows.end(workflows.start(made.name).name)
+    for execution, states in ((quiet, []), (loud, ["STARTED", "SUCCEEDED"])):
+        labels = f'labels."workflows.googleapis.com/execution_id"="{execution.name.rpartition("/")[2]}"'
+        body = {"resourceNames": [f"projects/{PROJECT}"], "filter": labels, "orderBy": "timestamp asc"}
+        entries = httpx.post(f"{cloud.url('logging')}/v2/entries:list", json=body).json().get("entries", [])
+        assert [entry["jsonPayload"]["state"] for entry in entries] == states
+
+
 # --- restart --------------------------------------------------------------------------------------------------------
 
 
