@@ -13,12 +13,13 @@ from localcloud.clock import parse_rfc3339
 from localcloud.errors import failed_precondition, invalid, not_found, unavailable
 from localcloud.workflows import journal, limits
 from localcloud.workflows.errors import WorkflowError, error
-from localcloud.workflows.functions import json_text, library
+from localcloud.workflows.functions import library
 from localcloud.workflows.host import ExecutionHost
 from localcloud.workflows.journal import Journal
 from localcloud.workflows.machine import Machine
 from localcloud.workflows.registry import Registry, Workflow, account
 from localcloud.workflows.settings import WorkflowSettings
+from localcloud.workflows.values import json_text
 from localcloud.workflows.web import Web
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote
 
 from localcloud.workflows.errors import error
 from localcloud.workflows.expressions import kind, text
+from localcloud.workflows.values import a_list, a_map, integer, json_text, string
 
 BLOCKING = frozenset(
     {
@@ -47,30 +48,6 @@ _REQUIRED = object()
 
 def _no_if(*_: Any) -> Any:
     raise error("TypeError", "if is evaluated where it stands")
-
-
-def _string(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise error("TypeError", f"{where} must be a string, got {kind(value)}")
-    return value
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise error("TypeError", f"{where} must be a list, got {kind(value)}")
-    return value
-
-
-def _map(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise error("TypeError", f"{where} must be a map, got {kind(value)}")
-    return value
-
-
-def _integer(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise error("TypeError", f"{where} must be an integer, got {kind(value)}")
-    return value
 
 
 def _get_env(env: Mapping[str, str], name: Any, default: Any) -> Any:
@@ -124,27 +101,8 @@ def _json_decode(data: Any) -> Any:
         raise error("ValueError", f"json.decode: {problem}") from problem
 
 
-def json_text(data: Any, indent: Any = None) -> str:
-    """json.encode_to_string: compact, or indented by the number of spaces in indent.indent."""
-    spaces = len(_string(indent.get("indent", "  "), "indent")) if isinstance(indent, dict) else None
-    separators = (",", ":") if spaces is None else None
-    try:
-        return json.dumps(plain(data), indent=spaces, separators=separators, ensure_ascii=False)
-    except TypeError as problem:
-        raise error("TypeError", f"json.encode: {problem}") from problem
-
-
-def plain(value: Any) -> Any:
-    """As JSON is written: a double without a fraction looks like an integer."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e21 else value
-
-
 def _substring(source: Any, start: Any, end: Any) -> str:
-    whole, first, last = _string(source, "source"), _integer(start, "start"), _integer(end, "end")
+    whole, first, last = string(source, "source"), integer(start, "start"), integer(end, "end")
     if not 0 <= first <= last <= len(whole):
         raise error("IndexError", f"text.substring: {first}..{last} is outside a string of {len(whole)}")
     return whole[first:last]
@@ -152,18 +110,18 @@ def _substring(source: Any, start: Any, end: Any) -> str:
 
 def _regex(pattern: Any) -> "re.Pattern[str]":
     try:
-        return re.compile(_string(pattern, "regexp"))
+        return re.compile(string(pattern, "regexp"))
     except re.error as problem:
         raise error("ValueError", f"regular expression {pattern!r}: {problem}") from problem
 
 
 def _find_all(source: Any, substring: Any) -> list[int]:
-    whole, part = _string(source, "source"), _string(substring, "substr")
+    whole, part = string(source, "source"), string(substring, "substr")
     return [match.start() for match in re.finditer(f"(?={re.escape(part)})", whole)]
 
 
 def _find_all_regex(source: Any, regexp: Any) -> list[dict[str, Any]]:
-    return [{"index": m.start(), "match": m[0]} for m in _regex(regexp).finditer(_string(source, "source"))]
+    return [{"index": m.start(), "match": m[0]} for m in _regex(regexp).finditer(string(source, "source"))]
 
 
 def _decode_text(data: Any, charset: Any = "UTF-8") -> str:
@@ -177,13 +135,13 @@ def _decode_text(data: Any, charset: Any = "UTF-8") -> str:
 
 def _base64_decode(data: Any) -> bytes:
     try:
-        return base64.b64decode(_string(data, "data"), validate=True)
+        return base64.b64decode(string(data, "data"), validate=True)
     except ValueError as problem:
         raise error("ValueError", f"base64.decode: {problem}") from problem
 
 
 def _bytes(data: Any) -> bytes:
-    return data if isinstance(data, bytes) else _string(data, "data").encode()
+    return data if isinstance(data, bytes) else string(data, "data").encode()
 
 
 def _hash(data: Any, algorithm: Any = "SHA256") -> bytes:
@@ -202,7 +160,7 @@ def _time_format(seconds: Any, zone: Any = "GMT") -> str:
         from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
         try:
-            place: Any = ZoneInfo(_string(zone, "timezone"))
+            place: Any = ZoneInfo(string(zone, "timezone"))
         except (ZoneInfoNotFoundError, ValueError) as problem:
             raise error("ValueError", f"time.format: unknown time zone {zone!r}") from problem
     else:
@@ -213,19 +171,19 @@ def _time_format(seconds: Any, zone: Any = "GMT") -> str:
 
 def _time_parse(value: Any) -> float:
     try:
-        moment = datetime.fromisoformat(_string(value, "value"))
+        moment = datetime.fromisoformat(string(value, "value"))
     except ValueError as problem:
         raise error("ValueError", f"time.parse: {value!r} is no ISO 8601 time") from problem
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _merge(first: Any, second: Any) -> dict[str, Any]:
-    return {**_map(first, "first"), **_map(second, "second")}
+    return {**a_map(first, "first"), **a_map(second, "second")}
 
 
 def _merge_nested(first: Any, second: Any) -> dict[str, Any]:
-    merged = dict(_map(first, "first"))
-    for key, value in _map(second, "second").items():
+    merged = dict(a_map(first, "first"))
+    for key, value in a_map(second, "second").items():
         old = merged.get(key)
         merged[key] = _merge_nested(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
@@ -256,13 +214,13 @@ _PURE: dict[str, Callable[..., Any]] = {
     "double": _double,
     "string": lambda value: text(value),
     "len": _len,
-    "keys": lambda value: list(_map(value, "keys")),
+    "keys": lambda value: list(a_map(value, "keys")),
     "default": lambda value, other: other if value is None else value,
     "get_type": lambda value: kind(value),
-    "list.concat": lambda items, value: [*_list(items, "list"), value],
-    "list.prepend": lambda items, value: [value, *_list(items, "list")],
+    "list.concat": lambda items, value: [*a_list(items, "list"), value],
+    "list.prepend": lambda items, value: [value, *a_list(items, "list")],
     "map.get": _map_get,
-    "map.delete": lambda items, key: {k: v for k, v in _map(items, "map").items() if k != key},
+    "map.delete": lambda items, key: {k: v for k, v in a_map(items, "map").items() if k != key},
     "map.merge": _merge,
     "map.merge_nested": _merge_nested,
     "math.abs": _abs,
@@ -275,23 +233,23 @@ _PURE: dict[str, Callable[..., Any]] = {
     "base64.encode": lambda data, padding=True: base64.b64encode(_bytes(data)).decode(),
     "base64.decode": lambda data, padding=True: _base64_decode(data),
     "text.decode": _decode_text,
-    "text.encode": lambda data, charset="UTF-8": _string(data, "data").encode(charset),
+    "text.encode": lambda data, charset="UTF-8": string(data, "data").encode(charset),
     "text.find_all": _find_all,
     "text.find_all_regex": _find_all_regex,
-    "text.match_regex": lambda source, regexp: _regex(regexp).search(_string(source, "source")) is not None,
-    "text.replace_all": lambda source, sub, new: _string(source, "source").replace(
-        _string(sub, "substr"), _string(new, "repl")
+    "text.match_regex": lambda source, regexp: _regex(regexp).search(string(source, "source")) is not None,
+    "text.replace_all": lambda source, sub, new: string(source, "source").replace(
+        string(sub, "substr"), string(new, "repl")
     ),
     "text.replace_all_regex": lambda source, regexp, new: _regex(regexp).sub(
-        re.sub(r"\$(\d)", r"\\\1", _string(new, "repl")), _string(source, "source")
+        re.sub(r"\$(\d)", r"\\\1", string(new, "repl")), string(source, "source")
     ),
-    "text.split": lambda source, separator: _string(source, "source").split(_string(separator, "separator")),
+    "text.split": lambda source, separator: string(source, "source").split(string(separator, "separator")),
     "text.substring": _substring,
-    "text.to_lower": lambda source: _string(source, "source").lower(),
-    "text.to_upper": lambda source: _string(source, "source").upper(),
-    "text.url_encode": lambda source: quote(_string(source, "source"), safe=""),
-    "text.url_encode_plus": lambda source: quote(_string(source, "source"), safe="").replace("%20", "+"),
-    "text.url_decode": lambda source: unquote(_string(source, "source")),
+    "text.to_lower": lambda source: string(source, "source").lower(),
+    "text.to_upper": lambda source: string(source, "source").upper(),
+    "text.url_encode": lambda source: quote(string(source, "source"), safe=""),
+    "text.url_encode_plus": lambda source: quote(string(source, "source"), safe="").replace("%20", "+"),
+    "text.url_decode": lambda source: unquote(string(source, "source")),
     "hash.compute_checksum": _hash,
     "hash.compute_hmac": _hmac,
     "retry.always": lambda e: True,

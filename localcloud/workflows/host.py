@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from localcloud.identity import Principal
 from localcloud.workflows import connectors
 from localcloud.workflows.errors import Frame, WorkflowError, error
-from localcloud.workflows.functions import json_text, plain
 from localcloud.workflows.journal import Journal
 from localcloud.workflows.settings import WorkflowSettings
+from localcloud.workflows.values import json_text, plain
 from localcloud.workflows.web import Web
 
 if TYPE_CHECKING:

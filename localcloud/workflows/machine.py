@@ -2,14 +2,15 @@
 
 import asyncio
 import copy
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from localcloud.workflows import limits
 from localcloud.workflows.errors import Fatal, Frame, WorkflowError, error
 from localcloud.workflows.expressions import evaluate, get, kind, truth
-from localcloud.workflows.source import REQUIRED, Expression, Program, Retry, Step, Workflow
+from localcloud.workflows.program import REQUIRED, Expression, Program, Retry, Step, Workflow
+from localcloud.workflows.scope import Scope
 
 _TURN = 20
 """Steps between two turns of the event loop."""
@@ -32,41 +33,6 @@ class Host(Protocol):
 
     def entered(self, frames: list[Frame]) -> None:
         """Note where the execution is; outermost first."""
-
-
-class Scope(MutableMapping[str, Any]):
-    """Variables of a block; a name belongs to the innermost block that had it when it was assigned."""
-
-    def __init__(self, outer: "Scope | None" = None):
-        self._own: dict[str, Any] = {}
-        self._outer = outer
-
-    def __getitem__(self, name: str) -> Any:
-        if name in self._own or self._outer is None:
-            return self._own[name]
-        return self._outer[name]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if self._outer is not None and name not in self._own and name in self._outer:
-            self._outer[name] = value
-        else:
-            self._own[name] = value
-
-    def declare(self, name: str, value: Any) -> None:
-        """Set a variable of this very block, as a loop does."""
-        self._own[name] = value
-
-    def __delitem__(self, name: str) -> None:
-        del self._own[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._own or (self._outer is not None and name in self._outer)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter({**(dict(self._outer) if self._outer else {}), **self._own})
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
 
 @dataclass(frozen=True)

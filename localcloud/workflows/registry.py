@@ -5,8 +5,9 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from localcloud.errors import ApiError, already_exists, invalid, not_found
-from localcloud.workflows import connectors, source
+from localcloud.workflows import connectors
 from localcloud.workflows.errors import SourceError
+from localcloud.workflows.program import Program
 
 if TYPE_CHECKING:
     from localcloud.cloud import Cloud
@@ -29,7 +30,7 @@ Workflow = dict[str, Any]
 class Registry:
     def __init__(self, cloud: "Cloud") -> None:
         self._cloud, self._store = cloud, cloud.store
-        self._programs: dict[str, source.Program] = {}
+        self._programs: dict[str, Program] = {}
 
     def forget(self) -> None:
         """After a reset of the store."""
@@ -103,9 +104,9 @@ class Registry:
             if len(value.encode()) > MAX_ENV_BYTES:
                 raise invalid(f"user_env_vars: {key} is larger than {MAX_ENV_BYTES} bytes.", "workflow.user_env_vars")
 
-    def _read(self, text: str) -> source.Program:
+    def _read(self, text: str) -> Program:
         served = self._cloud.settings.ports
-        return source.read(text, lambda name: connectors.arguments_of(name, served))
+        return checker.read(text, lambda name: connectors.arguments_of(name, served))
 
     def revision(self, name: str, revision: str) -> Workflow:
         """Raises ApiError 404."""
@@ -117,7 +118,7 @@ class Registry:
         """Newest first."""
         return [value for _, value in reversed(self._store.list(REVISION, f"{name}/"))]
 
-    def program(self, workflow: Workflow) -> source.Program:
+    def program(self, workflow: Workflow) -> Program:
         """The checked definition of a revision."""
         key = f"{workflow['name']}/{workflow['revisionId']}"
         if key not in self._programs:

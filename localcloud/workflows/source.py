@@ -4,87 +4,23 @@ Reference: https://cloud.google.com/workflows/docs/reference/syntax (2026-11).
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from lark import Token, Tree
 
-from localcloud.workflows import expressions, functions, limits
+from localcloud.workflows import expressions, limits
 from localcloud.workflows.errors import SourceError
-
-REQUIRED = object()
-"""Default of a parameter that has none."""
+from localcloud.workflows.program import REQUIRED, Case, Expression, Retry, Step, Workflow
+from localcloud.workflows.program import Program as Program
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
-@dataclass(frozen=True)
-class Expression:
-    """A value that is computed when the step runs."""
-
-    tree: Tree[Token]
-    text: str
-    line: int
-
-
-@dataclass(frozen=True)
-class Retry:
-    """How often and when a try block is run again."""
-
-    predicate: str
-    """Function or subworkflow that is given the error."""
-    max_retries: Any
-    initial_delay: Any = 1
-    max_delay: Any = 60
-    multiplier: Any = 1.25
-
-
-@dataclass(frozen=True)
-class Case:
-    """One branch of a switch."""
-
-    condition: Any
-    step: "Step"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step; `body` is what its kind needs."""
-
-    name: str
-    kind: str
-    """assign, call, switch, for, try, raise, return, steps or jump."""
-    line: int
-    body: dict[str, Any]
-    next: str | None = None
-
-
-@dataclass(frozen=True)
-class Workflow:
-    """The main workflow or a subworkflow."""
-
-    name: str
-    parameters: dict[str, Any]
-    """{name: default, or REQUIRED}."""
-    steps: list[Step]
-    line: int
-
-
-@dataclass(frozen=True)
-class Program:
-    """A checked definition."""
-
-    workflows: dict[str, Workflow]
-
-
-def read(text: str, connectors: Callable[[str], frozenset[str] | None]) -> Program:
-    """Parse and check a definition. `connectors` tells the arguments of a googleapis.* call, None if there is no such call.
+def parse(text: str) -> Program:
+    """Read a definition without looking up what it names.
 
     Raises:
-        SourceError: a syntax error, an unknown step, call or function, a jump to nowhere, a limit passed, or a part
-            of the language that is not supported here.
+        SourceError: a syntax error, a limit passed, or a part of the language that is not supported here.
     """
     if len(text.encode()) > limits.SOURCE_BYTES:
         raise SourceError(f"source has {len(text.encode())} bytes, the limit is {limits.SOURCE_BYTES}")
@@ -96,7 +32,6 @@ def read(text: str, connectors: Callable[[str], frozenset[str] | None]) -> Progr
     if root is None:
         raise SourceError("the definition is empty")
     workflows = _Reader().program(root)
-    _Checker(workflows, connectors).check()
     return Program(workflows)
 
 
@@ -352,101 +287,3 @@ _BESIDE = {"call": ("args", "result"), "try": ("retry", "except")}
 def _is_place(tree: Any) -> bool:
     """Whether an expression names a variable or an element of one."""
     return tree.data == "variable" or (tree.data in ("member", "item") and _is_place(tree.children[0]))
-
-
-class _Checker:
-    """What can be known before the first execution."""
-
-    def __init__(self, workflows: dict[str, Workflow], connectors: Callable[[str], frozenset[str] | None]):
-        self.workflows, self.connectors = workflows, connectors
-
-    def check(self) -> None:
-        for workflow in self.workflows.values():
-            self.steps(workflow.steps, frozenset(), in_loop=False)
-
-    def steps(self, steps: list[Step], outer: frozenset[str], *, in_loop: bool) -> None:
-        names = outer | {step.name for step in steps}
-        for step in steps:
-            self.step(step, names, in_loop)
-
-    def step(self, step: Step, names: frozenset[str], in_loop: bool) -> None:
-        loop_words = {"break", "continue"} if in_loop else set()
-        if step.next is not None and step.next not in names | {"end"} | loop_words:
-            raise SourceError(f"step {step.name}: next names no step: {step.next}", step.line)
-        for value in step.body.values():
-            self.value(value, names, in_loop or step.kind == "for")
-        if step.kind == "call":
-            self.call(step)
-        if step.kind == "try" and "retry" in step.body:
-            self.predicate(step.body["retry"].predicate, step.line)
-
-    def value(self, value: Any, names: frozenset[str], in_loop: bool) -> None:
-        if isinstance(value, Expression):
-            self.functions(value)
-        elif isinstance(value, Step):
-            self.step(value, names, in_loop)
-        elif isinstance(value, Case):
-            self.value(value.condition, names, in_loop)
-            self.step(value.step, names, in_loop)
-        elif isinstance(value, Retry):
-            for part in (value.max_retries, value.initial_delay, value.max_delay, value.multiplier):
-                self.value(part, names, in_loop)
-        elif isinstance(value, list) and value and isinstance(value[0], Step):
-            self.steps(value, names, in_loop=in_loop)
-        elif isinstance(value, list | tuple):
-            for item in value:
-                self.value(item, names, in_loop)
-        elif isinstance(value, dict):
-            for item in value.values():
-                self.value(item, names, in_loop)
-
-    def functions(self, expression: Expression) -> None:
-        for name in sorted(expressions.names(expression.tree)):
-            if name in functions.BLOCKING or name.startswith("googleapis.") or name in self.workflows:
-                raise SourceError(f"{name} waits and cannot stand in an expression; use a call step", expression.line)
-            if name not in functions.NAMES:
-                raise SourceError(f"unknown function {name}", expression.line)
-
-    def call(self, step: Step) -> None:
-        name, arguments = step.body["call"], step.body["args"]
-        if name in self.workflows:
-            self.parameters(step, self.workflows[name], arguments)
-        elif name in functions.NAMES:
-            raise SourceError(f"call {name}: stands in an expression here, ${{{name}(…)}}", step.line)
-        elif not isinstance(arguments, dict | Expression):
-            raise SourceError(f"call {name}: args must be a map", step.line)
-        elif name not in functions.BLOCKING:
-            self.connector(name, arguments, step.line)
-
-    def connector(self, name: str, arguments: Any, line: int) -> None:
-        known = self.connectors(name)
-        if known is None:
-            raise SourceError(f"call {name}: no such subworkflow, function or connector", line)
-        unknown = sorted(set(arguments) - known) if isinstance(arguments, dict) else []
-        if unknown:
-            raise SourceError(f"call {name}: no argument {unknown[0]}, it takes {', '.join(sorted(known))}", line)
-
-    def parameters(self, step: Step, workflow: Workflow, arguments: Any) -> None:
-        if isinstance(arguments, list):
-            if len(arguments) > len(workflow.parameters):
-                raise SourceError(f"call {workflow.name}: takes {len(workflow.parameters)} arguments", step.line)
-            given = set(list(workflow.parameters)[: len(arguments)])
-        elif isinstance(arguments, dict):
-            given = set(arguments)
-        else:
-            return
-        unknown = sorted(given - set(workflow.parameters))
-        missing = [n for n, default in workflow.parameters.items() if default is REQUIRED and n not in given]
-        if unknown or missing:
-            problem = f"has no parameter {unknown[0]}" if unknown else f"needs parameter {missing[0]}"
-            raise SourceError(f"call {workflow.name}: {problem}", step.line)
-
-    def predicate(self, name: str, line: int) -> None:
-        known = {
-            "http.default_retry_predicate",
-            "http.default_retry_predicate_non_idempotent",
-            "retry.always",
-            "retry.never",
-        }
-        if name not in known and name not in self.workflows:
-            raise SourceError(f"unknown retry predicate {name}", line)

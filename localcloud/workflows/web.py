@@ -15,7 +15,7 @@ import httpx
 from localcloud.workflows import limits
 from localcloud.workflows.errors import WorkflowError, error
 from localcloud.workflows.expressions import kind
-from localcloud.workflows.functions import plain
+from localcloud.workflows.values import plain
 
 if TYPE_CHECKING:
     from localcloud.cloud import Cloud
