@@ -3,24 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from localcloud.workflows import expressions, functions, source
+from localcloud.workflows import expressions, functions
 from localcloud.workflows.errors import SourceError
-from localcloud.workflows.program import REQUIRED, Case, Expression, Program, Retry, Step, Workflow
+from localcloud.workflows.program import REQUIRED, Case, Expression, Retry, Step, Workflow
 
 Arguments = Callable[[str], frozenset[str] | None]
 """The arguments of a googleapis.* call; None if there is no such call."""
-
-
-def read(text: str, connectors: Arguments) -> Program:
-    """Read and check a definition. `connectors` tells the arguments of a googleapis.* call, None if there is no such call.
-
-    Raises:
-        SourceError: a syntax error, an unknown step, call or function, a jump to nowhere, a limit passed, or a part
-            of the language that is not supported here.
-    """
-    program = source.parse(text)
-    Checker(program.workflows, connectors).check()
-    return program
 
 
 class Checker:

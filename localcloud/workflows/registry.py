@@ -5,7 +5,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from localcloud.errors import ApiError, already_exists, invalid, not_found
-from localcloud.workflows import connectors
+from localcloud.workflows import connectors, source
 from localcloud.workflows.errors import SourceError
 from localcloud.workflows.program import Program
 
@@ -106,7 +106,7 @@ class Registry:
 
     def _read(self, text: str) -> Program:
         served = self._cloud.settings.ports
-        return checker.read(text, lambda name: connectors.arguments_of(name, served))
+        return source.read(text, lambda name: connectors.arguments_of(name, served))
 
     def revision(self, name: str, revision: str) -> Workflow:
         """Raises ApiError 404."""

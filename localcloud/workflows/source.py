@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from localcloud.workflows import expressions, limits
+from localcloud.workflows.checker import Arguments, Checker
 from localcloud.workflows.errors import SourceError
 from localcloud.workflows.program import REQUIRED, Case, Expression, Retry, Step, Workflow
 from localcloud.workflows.program import Program as Program
@@ -16,11 +17,12 @@ from localcloud.workflows.program import Program as Program
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
-def parse(text: str) -> Program:
-    """Read a definition without looking up what it names.
+def read(text: str, connectors: Arguments) -> Program:
+    """Read and check a definition. `connectors` tells the arguments of a googleapis.* call, None if there is no such call.
 
     Raises:
-        SourceError: a syntax error, a limit passed, or a part of the language that is not supported here.
+        SourceError: a syntax error, an unknown step, call or function, a jump to nowhere, a limit passed, or a part
+            of the language that is not supported here.
     """
     if len(text.encode()) > limits.SOURCE_BYTES:
         raise SourceError(f"source has {len(text.encode())} bytes, the limit is {limits.SOURCE_BYTES}")
@@ -32,6 +34,7 @@ def parse(text: str) -> Program:
     if root is None:
         raise SourceError("the definition is empty")
     workflows = _Reader().program(root)
+    Checker(workflows, connectors).check()
     return Program(workflows)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from localcloud.workflows import expressions, limits
-from localcloud.workflows.checker import read
 from localcloud.workflows.errors import Frame, SourceError, WorkflowError
 from localcloud.workflows.functions import library
 from localcloud.workflows.machine import Machine
+from localcloud.workflows.source import read
 
 VARIABLES = {
     "n": 4,
