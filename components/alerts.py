@@ -1,12 +1,14 @@
-"""Alert on executions of a job that failed."""
+"""Alert on executions of a job or workflow that failed."""
 
 from collections.abc import Mapping, Sequence
 
 import pulumi
-from pulumi_gcp import cloudrunv2, monitoring
+from pulumi_gcp import cloudrunv2, monitoring, workflows
 
 METRIC = "run.googleapis.com/job/completed_execution_count"
 """Executions that ended, by result: https://cloud.google.com/monitoring/api/metrics_gcp_p_z#gcp-run (2026-11)."""
+WORKFLOW_METRIC = "workflows.googleapis.com/finished_execution_count"
+"""Executions that ended, by status: https://cloud.google.com/monitoring/api/metrics_gcp_p_z#gcp-workflows (2026-11)."""
 WINDOW_S = 300
 """Executions are counted over this time, seconds."""
 AUTO_CLOSE_S = 86_400
@@ -31,6 +33,34 @@ def alert_on_failures(
         'AND metric.type = "' + METRIC + '" AND metric.labels.result = "failed"',
         job.name,
     )
+    _declare(name, failures, channels, remedy, labels, parent)
+
+
+def alert_on_failed_workflows(
+    name: str,
+    workflow: workflows.Workflow,
+    channels: Sequence[pulumi.Input[str]],
+    remedy: str,
+    labels: Mapping[str, str],
+    parent: pulumi.Resource,
+) -> None:
+    """Declare the policy `{name}-failed` as alert_on_failures does: one incident as soon as an execution fails."""
+    failures = pulumi.Output.format(
+        'resource.type = "workflows.googleapis.com/Workflow" AND resource.labels.workflow_id = "{0}" '
+        'AND metric.type = "' + WORKFLOW_METRIC + '" AND metric.labels.status = "FAILED"',
+        workflow.name,
+    )
+    _declare(name, failures, channels, remedy, labels, parent)
+
+
+def _declare(
+    name: str,
+    failures: pulumi.Input[str],
+    channels: Sequence[pulumi.Input[str]],
+    remedy: str,
+    labels: Mapping[str, str],
+    parent: pulumi.Resource,
+) -> None:
     monitoring.AlertPolicy(
         f"{name}-failed",
         display_name=f"{name} of {pulumi.get_stack()}: an execution failed",

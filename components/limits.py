@@ -100,6 +100,41 @@ ACCOUNT_ID_LENGTH = Limit(
     source="https://cloud.google.com/iam/docs/service-accounts-create",
 )
 
+WORKFLOW_DOCS = "https://cloud.google.com/workflows/quotas"
+WORKFLOW_SOURCE = Limit(low=1, high=128 * 1024, unit="bytes", source=WORKFLOW_DOCS, as_of="2026-11")
+WORKFLOW_EXPRESSION = Limit(low=1, high=400, unit="characters", source=WORKFLOW_DOCS, as_of="2026-11")
+WORKFLOW_ASSIGNMENTS = Limit(low=1, high=50, unit="assignments of a step", source=WORKFLOW_DOCS, as_of="2026-11")
+WORKFLOW_CONDITIONS = Limit(low=1, high=50, unit="conditions of a step", source=WORKFLOW_DOCS, as_of="2026-11")
+WORKFLOW_VARIABLES = Limit(
+    low=0,
+    high=20,
+    unit="environment variables",
+    source="https://cloud.google.com/workflows/docs/use-environment-variables",
+    as_of="2026-11",
+)
+CONNECTOR_TIMEOUT = Limit(
+    low=60,
+    high=31_536_000,
+    unit="s",
+    source="https://cloud.google.com/workflows/docs/reference/googleapis/batch/Overview",
+    as_of="2026-11",
+)
+
+BATCH_DOCS = "https://cloud.google.com/batch/quotas"
+BATCH_TASKS = Limit(low=1, high=100_000, unit="tasks", source=BATCH_DOCS, as_of="2026-11")
+BATCH_PARALLELISM = Limit(low=1, high=5_000, unit="tasks at the same time", source=BATCH_DOCS, as_of="2026-11")
+BATCH_RETRIES = Limit(
+    low=0,
+    high=10,
+    unit="retries",
+    source="https://cloud.google.com/batch/docs/automate-task-retries",
+    as_of="2026-11",
+)
+BATCH_RUN = Limit(low=60, high=14 * 86_400, unit="s", source=BATCH_DOCS, as_of="2026-11")
+"""Longest time that one attempt of a task may take: a job that runs for 14 days fails."""
+BATCH_PREEMPTED = 50_001
+"""Exit code of a task whose Spot machine was taken away: https://cloud.google.com/batch/docs/troubleshooting#reserved-exit-codes (2026-11)."""
+
 _REGIONS_OF_TIER = {
     1: """asia-east1 asia-northeast1 asia-northeast2 europe-north1 europe-north2 europe-southwest1 europe-west1
         europe-west4 europe-west8 europe-west9 me-west1 northamerica-south1 us-central1 us-east1 us-east4 us-east5

@@ -367,13 +367,15 @@ class IndexMap:
     indices: Sequence[int]
     count: int
     """Number of indices, so that a cut object is noticed."""
+    base: str = ""
+    """Object name of another map: then `indices` are positions in that one. Empty: they are inputs."""
 
     @classmethod
-    def of(cls, indices: Sequence[int]) -> Self:
-        return cls(indices=tuple(indices), count=len(indices))
+    def of(cls, indices: Sequence[int], base: str = "") -> Self:
+        return cls(indices=tuple(indices), count=len(indices), base=base)
 
     def to_json(self) -> bytes:
-        return _compact({"count": self.count, "indices": list(self.indices)})
+        return _compact({"count": self.count, "indices": list(self.indices), "base": self.base})
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
@@ -384,7 +386,7 @@ class IndexMap:
             raise ValueError("index map: indices must be a list of whole numbers")
         if count != len(indices) or len(set(indices)) != len(indices):
             raise ValueError(f"index map: must hold {count} different indices, got {len(set(indices))}")
-        return cls(indices=tuple(indices), count=len(indices))
+        return cls(indices=tuple(indices), count=len(indices), base=str(raw.get("base") or ""))
 
 
 def _compact(document: Mapping[str, Any]) -> bytes:

@@ -51,17 +51,21 @@ def read_entries(storage: Storage, env: FanoutEnv, page: ManifestPage) -> list[I
 
 def read_index(storage: Storage, env: FanoutEnv, position: int) -> int:
     """Which input the task at `position` takes. Raises BadRequest: the index map does not say."""
-    if not env.index_map:
-        return position
-    uri = env.uri(env.index_map)
-    data, _ = storage.read_small(uri, MAX_MAP_BYTES)
-    try:
-        found = IndexMap.from_json(data)
-    except ValueError as error:
-        raise BadRequest(f"{uri}: {error}") from error
-    if not 0 <= position < found.count:
-        raise BadRequest(f"{uri}: has {found.count} entries and none for task {position}")
-    return found.indices[position]
+    name, seen = env.index_map, set[str]()
+    while name:
+        uri = env.uri(name)
+        if name in seen:
+            raise BadRequest(f"{uri}: is its own base")
+        seen.add(name)
+        data, _ = storage.read_small(uri, MAX_MAP_BYTES)
+        try:
+            found = IndexMap.from_json(data)
+        except ValueError as error:
+            raise BadRequest(f"{uri}: {error}") from error
+        if not 0 <= position < found.count:
+            raise BadRequest(f"{uri}: has {found.count} entries and none for task {position}")
+        position, name = found.indices[position], found.base
+    return position
 
 
 def read_exactly(storage: Storage, uri: str, size: int, sha256: str) -> bytes:

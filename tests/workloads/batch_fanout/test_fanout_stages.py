@@ -166,6 +166,16 @@ def test_an_index_map_sends_a_task_to_another_input(tmp_path: Path) -> None:
         ran(tmp_path, 2, index_map="map.json")
 
 
+def test_a_map_of_a_map_leads_to_the_input(tmp_path: Path) -> None:
+    dispatched(tmp_path, 5)
+    (tmp_path / "first.json").write_bytes(IndexMap.of([4, 1, 3]).to_json())
+    (tmp_path / "second.json").write_bytes(IndexMap.of([2], base="first.json").to_json())
+    assert ran(tmp_path, 0, index_map="second.json")["index"] == 3
+    (tmp_path / "first.json").write_bytes(IndexMap.of([4, 1, 3], base="second.json").to_json())
+    with pytest.raises(BadRequest, match="is its own base|none for task"):
+        ran(tmp_path, 0, index_map="second.json")
+
+
 def test_two_attempts_at_once_leave_one_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dispatched(tmp_path, 1)
     together = threading.Barrier(2)
