@@ -1,6 +1,8 @@
 """Names, manifest and variables, as other programs rely on them."""
 
+import re
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -121,3 +123,13 @@ def test_an_index_map_survives_its_json(indices: list[int]) -> None:
 def test_an_index_map_that_is_cut_or_doubled_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="index map"):
         IndexMap.from_json(text.encode())
+
+
+def test_the_documentation_names_every_variable_with_its_default() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "batch-fanout.md").read_text()
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.+?) \|", page, re.MULTILINE))
+    assert set(rows) == {*VARIABLES.values(), "BATCH_TASK_INDEX"}
+    plain = {VARIABLES[item.name]: item.default for item in fields(FanoutEnv)}
+    for variable, shown in rows.items():
+        if shown.startswith("`") or shown.isdecimal():
+            assert shown.strip("`") == str(plain[variable]), variable
