@@ -5,8 +5,8 @@ Data and SQL are those of local-bigquery, which runs as a child; identity, permi
 
 from typing import TYPE_CHECKING, Any
 
-from localcloud.bigquery.engine import Warehouse
 from localcloud.bigquery.front import Front
+from localcloud.bigquery.shelf import Shelf
 
 if TYPE_CHECKING:
     from localcloud.cloud import Cloud
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def app(cloud: "Cloud") -> Any:
     """The ASGI application of the port `bigquery`."""
-    warehouse = Warehouse(cloud)
+    warehouse = Shelf(cloud)
     cloud.parts["bigquery"] = warehouse
     return Front(cloud, warehouse).app
 
