@@ -29,7 +29,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 @pytest.fixture
 def client(bare: LocalCloud) -> bigquery.Client:
     options = {"api_endpoint": bare.url("bigquery")}
-    return bigquery.Client(project=PROJECT, credentials=AnonymousCredentials(), client_options=options)  # type: ignore[no-untyped-call]  # Google's own has no annotations
+    return bigquery.Client(project=PROJECT, credentials=AnonymousCredentials(), client_options=options)
 
 
 def dataset(name: str, **fields: object) -> bigquery.Dataset:
@@ -75,7 +75,7 @@ def may_see(cloud: LocalCloud, who: str) -> int:
 def test_what_takes_an_engine_says_what_is_missing(client: bigquery.Client) -> None:
     client.create_dataset(dataset("empty"))
     with pytest.raises(exceptions.ServiceUnavailable, match=r"BigQuery is not served here: .*/no/such/docker.sock"):
-        client.create_table(bigquery.Table(f"{PROJECT}.empty.t"), retry=None)
+        client.create_table(bigquery.Table(f"{PROJECT}.empty.t"), retry=None)  # type: ignore[arg-type]  # None is documented: no retries
 
 
 def test_a_dataset_outlives_a_crash(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_dataset_outlives_a_crash(tmp_path: Path) -> None:
     }
     with local_cloud(tmp_path / "state", config) as cloud:
         options = {"api_endpoint": cloud.url("bigquery")}
-        own = bigquery.Client(project=PROJECT, credentials=AnonymousCredentials(), client_options=options)  # type: ignore[no-untyped-call]  # as above
+        own = bigquery.Client(project=PROJECT, credentials=AnonymousCredentials(), client_options=options)
         own.create_dataset(dataset("lasting"))
         cloud.kill()
         cloud.start()
