@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
-from components.batch_fanout import workflow_source
+from components.batch_jobs import workflow_source
 from components.batch_workflow import check_source
 from localcloud.workflows import connectors
 from localcloud.workflows.errors import WorkflowError

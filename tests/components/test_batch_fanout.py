@@ -7,9 +7,10 @@ import pulumi
 import pytest
 from conftest import Recorder, run, start
 
-from components.batch_fanout import _ENGINE_KNOWS, BatchFanout, workflow_source
+from components.batch_fanout import BatchFanout
+from components.batch_jobs import workflow_source
 from components.batch_workflow import check_source
-from components.limits import WORKFLOW_EXPRESSION, WORKFLOW_SOURCE
+from components.limits import WORKFLOW_EXPRESSION, WORKFLOW_SOURCE, WORKFLOW_VARIABLES
 from workloads.batch_fanout.contract import FanoutEnv
 from workloads.common.contract import Endpoints
 
@@ -104,7 +105,7 @@ def test_the_source_is_complete_without_the_engine_and_its_variables_carry_the_r
         "RUNTIME_ACCOUNT": "lh-test-fanout@test-project.iam.gserviceaccount.com",
     }
     assert workflow["deletionProtection"] is True
-    assert set(workflow["userEnvVars"]) <= set(_ENGINE_KNOWS)
+    assert len(workflow["userEnvVars"]) <= WORKFLOW_VARIABLES.high
 
 
 def test_a_preview_shows_the_source_before_anything_exists() -> None:
