@@ -37,6 +37,11 @@ _POLL_S = 0.1
 _START_S = 30.0
 
 
+def _in_its_own_tmp(value: str, folder: Path) -> str:
+    """A path below /tmp, which a container has to itself and processes would share, below the task's own folder."""
+    return f"{folder}{value}" if value == "/tmp" or value.startswith("/tmp/") else value  # noqa: S108  # the container's
+
+
 class ProcessRuntime:
     """Each task is a folder with a keeper process (see keeper.py) that outlives this one.
 
@@ -110,7 +115,8 @@ class ProcessRuntime:
         env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(workdir), self._env.get("PYTHONPATH", ""))))
         memory = self.grant(spec.memory_mib, spec.cpus).memory_mib
         gpu = {"LONGHAUL_NO_GPU": "1"} if spec.gpus else {}
-        return {"argv": argv, "cwd": str(workdir), "env": env | dict(spec.env) | gpu, "memory_mib": memory}
+        own = {name: _in_its_own_tmp(value, folder) for name, value in spec.env.items()}
+        return {"argv": argv, "cwd": str(workdir), "env": env | own | gpu, "memory_mib": memory}
 
     def _read(self, run_id: str, name: str) -> dict[str, Any] | None:
         with contextlib.suppress(FileNotFoundError):

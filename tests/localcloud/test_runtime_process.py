@@ -84,6 +84,20 @@ def test_code_of_the_digest_runs_with_its_environment(bench: Play) -> None:
     bench(scene)
 
 
+def test_tmp_is_each_task_s_own(bench: Play, tmp_path: Path) -> None:
+    async def scene(b: Bench) -> None:
+        for key in ("a", "b"):
+            assert (
+                await b.run(b.spec("env", key=key, WORK="/tmp/run", OTHER="/tmpfs", URL="http://h/tmp/x"))
+            ).succeeded
+        first, second = (json.loads(text)["env"] for text in b.text)
+        assert first["WORK"] == f"{first['TMPDIR']}/run" != second["WORK"]
+        assert Path(first["WORK"]).is_relative_to(tmp_path)
+        assert (first["OTHER"], first["URL"]) == ("/tmpfs", "http://h/tmp/x")
+
+    bench(scene)
+
+
 def test_memory_over_the_limit_ends_as_oom(bench: Play) -> None:
     async def scene(b: Bench) -> None:
         end = await b.run(b.spec("memory", memory_mib=100))
