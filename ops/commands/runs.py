@@ -151,8 +151,9 @@ def _print_rows(app: App, rows: Sequence[dict[str, Any]], *, one: bool) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(6)]
     for line in lines:
         text = "  ".join([*(f"{cell:<{width}}" for cell, width in zip(line[:6], widths, strict=True)), line[6]])
-        # the note is for people; all of it is in `longhaul status RUN`
-        app.tell(text.rstrip() if len(text) <= app.out.width else text[: app.out.width - 1] + "…")
+        # cut for a person's window only: what is piped into a file is whole
+        whole = not app.out.is_terminal or len(text) <= app.out.width
+        app.tell(text.rstrip() if whole else text[: app.out.width - 1] + "…")
 
 
 def logs(
