@@ -114,12 +114,14 @@ def declared(name: str, preview: bool = False) -> dict[str, dict[str, Any]]:
 
 
 def steady(resource: dict[str, Any]) -> dict[str, Any]:
-    """Without what an edit of a workload changes: digests of its files, and the tag made of them."""
+    """Without what an edit elsewhere changes: digests of a workload's files, the tag made of them, a workflow's text."""
     found = dict(resource)
     if "files" in found:
         found["files"] = "[digests of the build's files]"
     if "imageName" in found:
         found["imageName"] = re.sub(r":src-[0-9a-f]+$", ":src-[digest]", str(found["imageName"]))
+    if "sourceContents" in found:
+        found["sourceContents"] = "[source of the workflow]"
     return found
 
 

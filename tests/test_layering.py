@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PROGRAM = ("__main__", "stack", "settings", "components")
+PROGRAM = ("__main__", "stack", "wiring", "settings", "components")
 OURS = {*PROGRAM, "workloads", "ops", "localcloud"}
 
 
@@ -64,7 +64,8 @@ def test_the_entry_point_is_one_statement_on_settings_and_stack() -> None:
 @pytest.mark.parametrize(
     ("part", "allowed"),
     [
-        ("stack", {"components", "settings"}),
+        ("stack", {"components", "settings", "wiring"}),
+        ("wiring", {"components", "settings"}),
         ("settings", {"workloads"}),
         ("components", {"components", "workloads"}),
         ("ops", {"ops", "workloads", "localcloud"}),
@@ -76,7 +77,7 @@ def test_arrows_between_packages(part: str, allowed: set[str]) -> None:
     assert uses(sources(part), allowed) == []
 
 
-@pytest.mark.parametrize("part", ["settings", "components", "stack", "ops"])
+@pytest.mark.parametrize("part", ["settings", "components", "stack", "wiring", "ops"])
 def test_who_is_outside_a_container_knows_its_contract_only(part: str) -> None:
     wrong = [
         f"{file.relative_to(ROOT)}: {module}"
@@ -161,7 +162,7 @@ def test_the_command_reads_its_environment_in_one_place() -> None:
 def test_nothing_runs_at_import() -> None:
     """Modules of the program may be imported in any order, without a stack: they hold definitions only."""
     allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
-    for file in sources("stack", "settings", "components"):
+    for file in sources("stack", "wiring", "settings", "components"):
         for node in ast.parse(file.read_text()).body:
             is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             assert is_text or isinstance(node, allowed), f"{file.name}:{node.lineno}"

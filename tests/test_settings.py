@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ from conftest import configuration, configure, run, start
 
 import settings
 import stack
+import wiring
 from workloads.heavy_runner.contract import HeavyRunnerEnv
 
 GOOD: dict[str, Any] = {
@@ -71,6 +72,19 @@ def test_what_the_feature_pipeline_is_told_reaches_the_contract() -> None:
     )
 
 
+def test_what_a_fanout_leaves_out_is_for_the_component_to_choose() -> None:
+    found = load(batch_fanout={"stage_b": {"memory_mib": 16_384}, "env": {"FANOUT_FORMAT": "json"}})
+    assert found.batch_fanout is not None
+    known = {"image": PIN, "bucket": "own", "index_bucket": "own"}
+    args = wiring.fanout_args(found, found.batch_fanout, known)
+    assert args["stage_b"] == {"memory_mib": 16_384}
+    assert args["bucket"] == "own"
+    assert args["env"] == {"FANOUT_FORMAT": "json"}
+    assert not {"stage_a", "github_secret", "network", "alert", "poll_s"} & set(args)
+    other = wiring.fanout_args(found, replace(found.batch_fanout, bucket="there"), known)
+    assert (other["bucket"], other["index_bucket"]) == ("there", "own")
+
+
 def test_a_system_that_is_not_named_is_not_deployed() -> None:
     start()
     configure({key: value for key, value in GOOD.items() if key != "longhaul:heavy_runner"})
@@ -102,9 +116,12 @@ def test_everything_can_be_said() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"heavy_runer": {}}, "longhaul:heavy_runer: key must be one of build, deletion_protection, "),
-        ({"heavy_runer": "not JSON"}, "longhaul:heavy_runer: key must be one of build, deletion_protection, "),
-        ({"project": '"x"'}, "longhaul:project: key must be one of build, "),
+        ({"heavy_runer": {}}, "longhaul:heavy_runer: key must be one of batch_fanout, build, deletion_protection, "),
+        (
+            {"heavy_runer": "not JSON"},
+            "longhaul:heavy_runer: key must be one of batch_fanout, build, deletion_protection, ",
+        ),
+        ({"project": '"x"'}, "longhaul:project: key must be one of batch_fanout, build, "),
         ({"heavy_runner": {"cpus": 8}}, "longhaul:heavy_runner.cpus: key must be one of cpu, env, max_retries, "),
         ({"heavy_runner": {"env": {"chunk": 1}}}, "longhaul:heavy_runner.env.chunk: key must be one of "),
         ({"heavy_runner": {"env": {"image": PIN}}}, "longhaul:heavy_runner.env.image: key must be one of "),
@@ -132,6 +149,11 @@ def test_everything_can_be_said() -> None:
         ({"feature_pipeline": FEATURES | {"staging_days": 0}}, "longhaul:feature_pipeline: staging_days must be 1.."),
         ({"feature_pipeline": FEATURES | {"schedule": {}}}, "longhaul:feature_pipeline.schedule.cron: key must be set"),
         ({"feature_pipeline": FEATURES | {"policy_extra": "keep"}}, "longhaul:feature_pipeline: policy_extra: must be"),
+        (
+            {"batch_fanout": {"stage_b": {"cpu": 2}}},
+            "longhaul:batch_fanout.stage_b.cpu: key must be one of boot_disk_gib, ",
+        ),
+        ({"batch_fanout": {"network": {"network": "n"}}}, "longhaul:batch_fanout.network.subnetwork: key must be set"),
         ({"retention": {"expire_after_days": 0}}, "longhaul:retention: expire_after_days must be 1..3,650 days, got 0"),
         ({"retention": {"keep_versions": 0}}, "longhaul:retention: keep_versions must be 1..1,000 versions, got 0"),
         ({"retention": {"untagged_after_days": 0}}, "longhaul:retention: untagged_after_days must be 1..3,650"),
@@ -145,7 +167,7 @@ def test_everything_can_be_said() -> None:
         ({"labels": {"Cost": "r"}}, "longhaul:labels must be 1..63 lower-case letters"),
         (
             {"images": {"heavy_runer": PIN}},
-            "longhaul:images must be HOST/PATH@sha256:DIGEST by feature_pipeline, heavy_runner, got",
+            "longhaul:images must be HOST/PATH@sha256:DIGEST by batch_fanout, feature_pipeline, heavy_runner, got",
         ),
         ({"images": {"heavy_runner": "r:latest"}}, "longhaul:images.heavy_runner must be HOST/PATH@sha256:DIGEST"),
         ({"endpoints": {"storag": "http://h"}}, "longhaul:endpoints must be http://HOST:PORT by storage, "),
@@ -192,6 +214,18 @@ def test_a_missing_key_of_ours_is_refused(key: str) -> None:
     [
         ({"longhaul:heavy_runner": {"cpu": 4}}, "longhaul:heavy_runner: memory_gib must be 2..16 GiB with 4 vCPU"),
         ({"longhaul:heavy_runner": {"max_retries": 11}}, "longhaul:heavy_runner: max_retries must be 0..10 retries"),
+        (
+            {"longhaul:batch_fanout": {"max_parallelism": 5_001}},
+            "longhaul:batch_fanout: max_parallelism must be 1..5",
+        ),
+        (
+            {"longhaul:batch_fanout": {"stage_b": {"memory_mib": 1}}},
+            "longhaul:batch_fanout: stage_b: memory_mib must be 128..4e+06 MiB, got 1",
+        ),
+        (
+            {"longhaul:batch_fanout": {"env": {"FANOUT_FORMAT": "xml"}}},
+            "longhaul:batch_fanout: env must be what the tasks accept, got FANOUT_FORMAT: must be pickle or json",
+        ),
         ({"gcp:region": "mars-west1"}, "gcp:region: location must be one of africa-south1, "),
     ],
 )
@@ -215,12 +249,14 @@ SERVICE_OF_KEY = {
     "iamBeta": "iam",
     "logging": "logging",
     "resourceManager": "resource_manager",
+    "secretManager": "secret_manager",
     "serviceUsage": "service_usage",
     "storage": "storage",
+    "workflows": "workflows",
 }
 
 
-UNPROVIDED = {"bigquery_storage", "metadata"}
+UNPROVIDED = {"batch", "bigquery_storage", "metadata", "workflow_executions"}
 """Services that the provider does not call."""
 
 

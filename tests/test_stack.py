@@ -20,6 +20,7 @@ LABELLED = {
     "gcp:cloudrunv2/job:Job": "labels",
     "gcp:monitoring/alertPolicy:AlertPolicy": "userLabels",
     "gcp:storage/bucket:Bucket": "labels",
+    "gcp:workflows/workflow:Workflow": "labels",
 }
 """Types that have labels -> the input that holds them."""
 
@@ -29,9 +30,13 @@ UNLABELLED = {
     "gcp:cloudscheduler/job:Job",
     "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember",
     "gcp:cloudrunv2/jobIamMember:JobIamMember",
+    "gcp:compute/router:Router",
+    "gcp:compute/routerNat:RouterNat",
     "gcp:projects/iAMMember:IAMMember",
     "gcp:projects/service:Service",
+    "gcp:secretmanager/secretIamMember:SecretIamMember",
     "gcp:serviceaccount/account:Account",
+    "gcp:serviceaccount/iAMMember:IAMMember",
     "gcp:storage/bucketIAMMember:BucketIAMMember",
 }
 
@@ -75,7 +80,8 @@ def test_executions_are_billed_to_their_system() -> None:
 def test_jobs_wait_for_the_apis() -> None:
     order = list(deployed("local").resources)
     apis = [order.index(name) for name in order if name.startswith("foundation-api-")]
-    assert max(apis) < min(order.index("heavy-runner-job"), order.index("feature-pipeline-job"))
+    made = ("heavy-runner-job", "feature-pipeline-job", "batch-fanout-workflow")
+    assert max(apis) < min(order.index(name) for name in made)
 
 
 def test_two_stacks_in_one_project_do_not_meet() -> None:
@@ -99,6 +105,7 @@ def test_a_pinned_stack_builds_nothing_and_runs_the_pin() -> None:
     assert not [key for key in prod if "docker:index/image:Image" in key]
     jobs = [found for found in prod.values() if found["type"] == "gcp:cloudrunv2/job:Job"]
     used = [container["image"] for job in jobs for container in job["template"]["template"]["containers"]]
+    used += [found["userEnvVars"]["IMAGE"] for found in prod.values() if "userEnvVars" in found]
     assert sorted(used) == sorted(PINS.values())
 
 
@@ -124,6 +131,7 @@ def test_what_runs_in_production_is_protected() -> None:
     cloud = deployed("prod")
     assert cloud.resources["heavy-runner-job"]["deletionProtection"] is True
     assert cloud.resources["feature-pipeline-job"]["deletionProtection"] is True
+    assert cloud.resources["batch-fanout-workflow"]["deletionProtection"] is True
     for bucket in ("foundation-runs", "feature-pipeline-output", "feature-pipeline-staging"):
         assert cloud.resources[bucket]["forceDestroy"] is False
         assert cloud.requests[bucket].protect is True
@@ -159,6 +167,22 @@ def test_the_export_is_what_the_command_reads() -> None:
         "feature-pipeline-staging",
     )
     assert (features["cpu"], features["memory_gib"], len(features["pairs"])) == (4, 12, 26)
+    fanout = exported["systems"]["fanout"]
+    assert (fanout["workflow"], fanout["bucket"], fanout["prefix"]) == (
+        "batch-fanout-workflow",
+        "foundation-runs",
+        "fanout/",
+    )
+    assert fanout["workflow_id"] == "projects/longhaul-local/locations/europe-west1/workflows/batch-fanout-workflow"
+    assert fanout["stages"]["a"] == {"memory_mib": 4_096}
+    assert fanout["stages"]["b"] == {"cpu_milli": 1_000, "memory_mib": 1_024}
+    assert set(fanout["job_templates"]) == {"a", "b", "c"}
+
+
+def test_the_fanout_uses_a_bucket_that_is_there() -> None:
+    prod = deployed("prod")
+    assert prod.exports["longhaul"]["systems"]["fanout"]["bucket"] == "acme-simulations"
+    assert not [name for name, found in prod.resources.items() if found.get("name") == "acme-simulations"]
 
 
 def test_only_the_local_stack_makes_its_datasets() -> None:
