@@ -139,6 +139,8 @@ class LocalCloud:
                 "PYTHONPATH": str(self._project.code),
                 "PATH": environ.get("PATH", ""),
                 "LONGHAUL_RUNTIME": "process",
+                # the image's unprivileged user may not reach this machine's interpreter and folders
+                "HEAVY_RUNNER_SCRIPT_UID": "",
             },
         }
         return {
