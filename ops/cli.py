@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ops.commands import doctor, features, local, runs, stack
+from ops.commands import doctor, fanout, features, local, runs, stack
 from ops.commands.common import App
 from ops.commands.heavy import run_app
 from ops.errors import OpsError
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(run_app, name="run")
 features.register(run_app)
+fanout.register(run_app)
 runs.register(app)
 stack.register(app)
 app.add_typer(local.local_app, name="local")

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
-_PUBLIC = {"run": "https://run.googleapis.com", "logging": "https://logging.googleapis.com"}
+_PUBLIC = {
+    "batch": "https://batch.googleapis.com",
+    "logging": "https://logging.googleapis.com",
+    "run": "https://run.googleapis.com",
+    "workflow_executions": "https://workflowexecutions.googleapis.com",
+}
 _TIMEOUT_S = 60
 _PASSING = frozenset({429, 500, 502, 503, 504})
 

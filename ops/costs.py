@@ -13,7 +13,7 @@ from ops.results import DEFAULT_CPU, DEFAULT_MEMORY_GIB, seconds_of
 from ops.router import Place
 from ops.runs import Run, recent
 from ops.store import FolderStore
-from ops.systems import FEATURES
+from ops.systems import FANOUT, FEATURES
 from ops.targets import Target
 
 
@@ -77,7 +77,8 @@ def of_systems(places: Places, table: Prices) -> list[dict[str, Any]]:
 
     Raises BadRequest: the stack is not deployed, or has no job.
     """
-    jobs = [shelf for shelf in places.shelves if not isinstance(shelf.store, FolderStore)]
+    # what a fan-out's machines cost depends on its tasks: `longhaul run fanout` says it
+    jobs = [s for s in places.shelves if not isinstance(s.store, FolderStore) and s.system != FANOUT.name]
     if not jobs:
         raise BadRequest(f"stack {places.stack} has no job", f"longhaul up --stack {places.stack}")
     found = []

@@ -1,7 +1,7 @@
 """Cloud Run jobs through the Run Admin API v2: start with overrides, watch, cancel, follow the log."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -85,35 +85,44 @@ class CloudRunJob:
     def logs(self, names: Mapping[str, str], *, follow: Follow | None = None) -> Iterator[LogLine]:
         execution = names["execution"].rpartition("/")[2]
         where = f'resource.type="cloud_run_job" AND labels."run.googleapis.com/execution_name"="{execution}"'
-        seen: dict[str, str] = {}
-        newest, pause, last_look = "", FIRST_PAUSE_S, follow is None
-        while True:
-            lines = list(self._entries(where, newest, seen))
-            yield from lines
-            if last_look or follow is None:
-                return
-            newest = max([newest, *seen.values()])
-            _forget_old(seen, newest)
-            pause = FIRST_PAUSE_S if lines else min(pause * 1.5, LONGEST_PAUSE_S)
-            last_look = not follow(pause)
+        yield from read_log(self._clients, lambda: where, follow=follow)
 
-    def _entries(self, where: str, newest: str, seen: dict[str, str]) -> Iterator[LogLine]:
-        since = f' AND timestamp>="{_earlier(newest)}"' if newest else ""
-        body: dict[str, Any] = {
-            "resourceNames": [f"projects/{self._clients.project}"],
-            "filter": where + since,
-            "orderBy": "timestamp asc",
-            "pageSize": 1000,
-        }
-        while True:
-            answer = self._clients.call("logging", "POST", "/v2/entries:list", body=body)
-            for entry in answer.get("entries", []):
-                if entry["insertId"] not in seen:
-                    seen[entry["insertId"]] = str(entry["timestamp"])
-                    yield line_of(entry)
-            if not (page := answer.get("nextPageToken")):
-                return
-            body = {**body, "pageToken": page}
+
+def read_log(clients: Clients, where: Callable[[], str], *, follow: Follow | None = None) -> Iterator[LogLine]:
+    """Yield the entries that the filter `where()` finds, oldest first; with `follow`, until that says stop.
+
+    The filter is asked for anew at every look, and may be empty as long as there is nothing to look for.
+    """
+    seen: dict[str, str] = {}
+    newest, pause, last_look = "", FIRST_PAUSE_S, follow is None
+    while True:
+        lines = list(_entries(clients, found, newest, seen)) if (found := where()) else []
+        yield from lines
+        if last_look or follow is None:
+            return
+        newest = max([newest, *seen.values()])
+        _forget_old(seen, newest)
+        pause = FIRST_PAUSE_S if lines else min(pause * 1.5, LONGEST_PAUSE_S)
+        last_look = not follow(pause)
+
+
+def _entries(clients: Clients, where: str, newest: str, seen: dict[str, str]) -> Iterator[LogLine]:
+    since = f' AND timestamp>="{_earlier(newest)}"' if newest else ""
+    body: dict[str, Any] = {
+        "resourceNames": [f"projects/{clients.project}"],
+        "filter": where + since,
+        "orderBy": "timestamp asc",
+        "pageSize": 1000,
+    }
+    while True:
+        answer = clients.call("logging", "POST", "/v2/entries:list", body=body)
+        for entry in answer.get("entries", []):
+            if entry["insertId"] not in seen:
+                seen[entry["insertId"]] = str(entry["timestamp"])
+                yield line_of(entry)
+        if not (page := answer.get("nextPageToken")):
+            return
+        body = {**body, "pageToken": page}
 
 
 def phase_of(execution: Mapping[str, Any]) -> Phase:
@@ -152,13 +161,19 @@ def line_of(entry: Mapping[str, Any]) -> LogLine:
     payload = entry.get("jsonPayload")
     text = entry.get("textPayload", "") if payload is None else payload.get("message") or json.dumps(payload)
     labels = entry.get("labels", {})
-    task = labels.get("run.googleapis.com/task_index") or 0
+    task = labels.get("run.googleapis.com/task_index") or _batch_task(str(labels.get("task_id", "")))
     return LogLine(
         time=str(entry["timestamp"]),
         severity=str(entry.get("severity", "DEFAULT")),
         message=str(text).rstrip("\n"),
         task=int(task),
     )
+
+
+def _batch_task(text: str) -> int:
+    """Index of a task from the label of its entry, `task/UID-group0-INDEX/ATTEMPT/0`."""
+    index = text.partition("/")[2].partition("/")[0].rpartition("-")[2]
+    return int(index) if index.isdecimal() else 0
 
 
 def _condition(thing: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

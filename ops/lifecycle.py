@@ -12,6 +12,7 @@ from ops.errors import BadRequest, OpsError
 from ops.platforms import Phase, View
 from ops.reap import Reaped, reap
 from ops.runs import Judgement, Run
+from ops.systems import system_of
 from ops.targets import PARALLEL, Bars, Target, no_bars
 from workloads.common.contract import RunState
 
@@ -78,7 +79,11 @@ def settle(run: Run, target: Target) -> Run:
 def reap_now(run: Run, target: Target) -> Reaped:
     """Write down what is missing of a run's end, from what the platform says now."""
     run = found(run, target)
-    return reap(run, view_of(run, target), datetime.now(UTC))
+    view = view_of(run, target)
+    if view is not None and view.phase.has_ended and not system_of(run.index).has_status:
+        # a workflow that was cancelled or failed leaves its jobs running
+        target.platform.cancel(names_of(run))
+    return reap(run, view, datetime.now(UTC))
 
 
 def found(run: Run, target: Target) -> Run:
@@ -113,9 +118,12 @@ def cancel(run: Run, target: Target, *, within_s: float = 60, sleep: Callable[[f
     return runs.again(run)
 
 
-def download(run: Run, folder: Path, bars: Bars = no_bars) -> list[Path]:
-    """Fetch everything the run left behind into `folder` and return the files. Raises OpsError."""
-    prefix, top = run.prefix, folder.resolve()
+def download(run: Run, folder: Path, bars: Bars = no_bars, *, below: str = "") -> list[Path]:
+    """Fetch everything the run left behind, or what lies `below` in it, into `folder` and return the files.
+
+    Raises OpsError.
+    """
+    prefix, top = run.prefix + below, folder.resolve()
     listed = [info for info in run.files.list(prefix) if not info.name.endswith("/")]
     targets = [(info, top / info.name.removeprefix(prefix)) for info in listed]
     if outside := [info.name for info, path in targets if not path.resolve().is_relative_to(top)]:

@@ -74,9 +74,37 @@ class Features(_Model):
     commands: dict[str, str] = Field(default_factory=dict)
 
 
+class Stage(_Model):
+    """Shape of one stage's tasks."""
+
+    cpu_milli: int = 2_000
+    memory_mib: int = 4_096
+
+
+class Fanout(_Model):
+    """The fan-out's workflow, and where it reads and writes."""
+
+    workflow: str
+    workflow_id: str
+    """projects/…/locations/…/workflows/…"""
+    location: str
+    bucket: str
+    prefix: str
+    service_account: str
+    workflow_account: str
+    image: str
+    max_parallelism: int
+    spot: bool = False
+    stages: dict[str, Stage] = Field(default_factory=dict)
+    """Stage (a, b, c) -> its shape."""
+    job_templates: dict[str, str] = Field(default_factory=dict)
+    commands: dict[str, str] = Field(default_factory=dict)
+
+
 class Systems(_Model):
     heavy: Heavy | None = None
     features: Features | None = None
+    fanout: Fanout | None = None
 
 
 class Outputs(_Model):
@@ -105,6 +133,13 @@ class Outputs(_Model):
             remedy = f"give it longhaul:feature_pipeline, then: longhaul up --stack {self.stack}"
             raise BadRequest(f"stack {self.stack} has no feature pipeline", remedy)
         return self.systems.features
+
+    def require_fanout(self) -> Fanout:
+        """Return the fan-out. Raises BadRequest: the stack has none."""
+        if self.systems.fanout is None:
+            remedy = f"give it longhaul:batch_fanout, then: longhaul up --stack {self.stack}"
+            raise BadRequest(f"stack {self.stack} has no fan-out", remedy)
+        return self.systems.fanout
 
 
 def read(project: Project, stack: str) -> Outputs:

@@ -11,7 +11,7 @@ from ops.outputs import Outputs
 from ops.router import Thresholds
 from ops.runs import Run, Shelf, load
 from ops.store import FolderStore
-from ops.systems import FEATURES, HEAVY
+from ops.systems import FANOUT, FEATURES, HEAVY
 from ops.targets import Target
 from workloads.common.contract import index_object
 
@@ -70,6 +70,13 @@ class Places:
             raise stack_outputs.NotDeployed(self.stack)
         return targets.features(self.outputs)
 
+    @cached_property
+    def fanout(self) -> Target:
+        """The stack's fan-out. Raises BadRequest: it is not deployed, or there is none."""
+        if self.outputs is None:
+            raise stack_outputs.NotDeployed(self.stack)
+        return targets.fanout(self.outputs)
+
     @property
     def shelves(self) -> Sequence[Shelf]:
         """Where runs lie: the sandbox's folder, and for each system of a deployed stack its buckets."""
@@ -80,6 +87,8 @@ class Places:
             found.append(Shelf(system=HEAVY.name, store=self.job.store))
         if self.outputs.systems.features is not None:
             found.append(Shelf(system=FEATURES.name, store=self.features.store, outputs=self.features.outputs))
+        if self.outputs.systems.fanout is not None:
+            found.append(Shelf(system=FANOUT.name, store=self.fanout.store, outputs=self.fanout.outputs))
         return found
 
     def find(self, run_id: str) -> Run:
@@ -97,6 +106,8 @@ class Places:
         """Return the place a run is at."""
         if run.index.system == FEATURES.name:
             return self.features
+        if run.index.system == FANOUT.name:
+            return self.fanout
         if isinstance(run.store, FolderStore):
             known = run.index.platform.get("runtime")
             if known and known != self.sandbox.platform.runtime:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ops.errors import BadRequest
 
 RUN_PRICING = "https://cloud.google.com/run/pricing"
+VM_PRICING = "https://cloud.google.com/compute/vm-instance-pricing"
 
 AS_OF = "2026-09-28"
 """Date of the newest entry of `LIST`."""
@@ -33,6 +34,7 @@ LIST: Mapping[str, Price] = {
     "run_job_memory": Price(usd=0.000002, unit="GiB-s", source=RUN_PRICING, read_on="2026-08-21"),
     "run_job_cpu_delayed": Price(usd=0.0000126, unit="vCPU-s", source=RUN_PRICING, read_on="2026-09-28"),
     "run_job_memory_delayed": Price(usd=0.0000014, unit="GiB-s", source=RUN_PRICING, read_on="2026-09-28"),
+    "batch_vcpu": Price(usd=0.0671 / 2 / 3_600, unit="vCPU-s", source=VM_PRICING, read_on="2026-05-24"),
 }
 """us-central1 and the other tier-1 regions."""
 
@@ -57,6 +59,18 @@ class Prices:
         suffix = "_delayed" if delayed else ""
         per_s = cpu * self.table[f"run_job_cpu{suffix}"].usd + memory_gib * self.table[f"run_job_memory{suffix}"].usd
         return per_s * max(seconds, MINIMUM_S) * tasks
+
+    def batch_usd(self, *, cpu: float, memory_gib: float, seconds: float, tasks: int = 1) -> float:
+        """US dollars for `tasks` tasks of `seconds` s each on standard E2 machines, which have 4 GiB a vCPU.
+
+        What a task takes of a machine is the larger of its vCPU and a quarter of its GiB. Raises ValueError for a
+        negative number.
+        """
+        if min(cpu, memory_gib, seconds, tasks) < 0:
+            raise ValueError(
+                f"cpu, memory_gib, seconds and tasks must be >= 0, got {cpu}, {memory_gib}, {seconds}, {tasks}"
+            )
+        return max(cpu, memory_gib / 4) * self.table["batch_vcpu"].usd * seconds * tasks
 
 
 def load(path: Path | None = None) -> Prices:

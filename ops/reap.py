@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ops.platforms import Phase, View
-from ops.runs import Run, judge, moment, write_index
+from ops.runs import Judgement, Run, judge, moment, write_index
 from ops.store import Conflict
 from ops.systems import HEAVY, STATUS, End, RunStatus, System, system_of
 from workloads.common.contract import RUN_METADATA, RunRecord, RunState
@@ -83,6 +83,8 @@ def reap(run: Run, view: View | None, now: datetime) -> Reaped:
     A run whose container may still be at work is left alone. Raises OpsError: the store refuses.
     """
     judgement = judge(run, view, now)
+    if not system_of(run.index).has_status:
+        return _reap_by_platform(run, judgement, view, now)
     if not judgement.state.is_final or (judgement.state == RunState.LOST and not _nobody_left(run, view)):
         return Reaped(run_id=run.run_id, state=judgement.state, wrote=False, detail=judgement.detail)
     try:
@@ -97,6 +99,35 @@ def reap(run: Run, view: View | None, now: datetime) -> Reaped:
     except Conflict:
         return Reaped(run_id=run.run_id, state=judgement.state, wrote=False, detail="its container wrote meanwhile")
     return Reaped(run_id=run.run_id, state=final, wrote=True, detail=judgement.detail)
+
+
+def _reap_by_platform(run: Run, judgement: Judgement, view: View | None, now: datetime) -> Reaped:
+    """The same for a run without a status object: its record, and the state in its index."""
+    told = view is not None and view.phase.has_ended
+    final = RunState(run.index.state).is_final
+    if final or not (told or (judgement.state == RunState.LOST and _nobody_left(run, view))):
+        return Reaped(run_id=run.run_id, state=judgement.state, wrote=False, detail=judgement.detail)
+    state = RunState.FAILED if judgement.state == RunState.LOST else judgement.state
+    ended = view or View(phase=Phase.GONE, message="it has no execution")
+    at = (ended.end or now).isoformat()
+    try:
+        write_index(run, state)
+    except Conflict:
+        return Reaped(run_id=run.run_id, state=judgement.state, wrote=False, detail="its workflow wrote meanwhile")
+    record = RunRecord(
+        system=run.index.system,
+        run_id=run.run_id,
+        state=state,
+        start=run.index.started_at,
+        end=at,
+        image="",
+        arguments={},
+        started_by=run.index.started_by,
+        execution=str(run.index.platform.get("execution", "")),
+        details={"written_by": "longhaul reap", "reason": ended.reason, "message": ended.message},
+    )
+    run.files.write(run.prefix + RUN_METADATA, record.to_json())
+    return Reaped(run_id=run.run_id, state=state, wrote=True, detail=judgement.detail)
 
 
 def _nobody_left(run: Run, view: View | None) -> bool:

@@ -88,6 +88,10 @@ def judge(run: Run, view: View | None, now: datetime) -> Judgement:
     if view is not None and view.phase.has_ended:
         state = RunState.CANCELLED if view.phase == Phase.CANCELLED else RunState.FAILED
         return Judgement(state=state, detail=view.message, recorded=False)
+    if status is None and not system_of(run.index).has_status:
+        state = RunState(run.index.state)
+        if state == RunState.RUNNING or view is not None:
+            return Judgement(state=RunState.RUNNING, detail=view.message if view else "")
     if status is None:
         return _starting(run, now)
     if (age := now - moment(status.heartbeat_at)) > LOST_AFTER:
@@ -134,7 +138,12 @@ def again(run: Run) -> Run:
 
 
 def refresh(run: Run) -> Run:
-    """Return the run with the status object as it is now."""
+    """Return the run with the status object as it is now, or with its index where it has no status object."""
+    if not system_of(run.index).has_status:
+        held = run.store.read(index_object(run.index.system, run.run_id))
+        if held is None:
+            return run
+        return replace(run, index=RunIndex.from_json(held.data), index_generation=held.generation)
     if not run.index.output_uri.startswith(f"{run.files.uri}/"):
         return run
     if (held := run.files.read(run.prefix + STATUS)) is None:

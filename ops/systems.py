@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ops.errors import BadRequest
+from workloads.batch_fanout import contract as fanout
 from workloads.common.contract import ExitCode, RunIndex, RunState
 from workloads.feature_pipeline import contract as features
 from workloads.heavy_runner import contract as heavy
@@ -54,6 +55,10 @@ class System(Protocol):
         """Name in the run index."""
 
     @property
+    def has_status(self) -> bool:
+        """Whether a run writes a status object; of one that does not, index and platform tell the state."""
+
+    @property
     def hints(self) -> Mapping[str, str]:
         """Error code -> what to do about it, for ends that the platform tells of."""
 
@@ -73,6 +78,7 @@ class System(Protocol):
 @dataclass(frozen=True)
 class _Heavy:
     name: str = heavy.SYSTEM
+    has_status: bool = True
     hints: Mapping[str, str] = field(
         default_factory=lambda: {
             heavy.ErrorCode.OUT_OF_MEMORY: "read the table in parts, use smaller types, or give the job more memory",
@@ -99,6 +105,7 @@ class _Heavy:
 @dataclass(frozen=True)
 class _Features:
     name: str = features.SYSTEM
+    has_status: bool = True
     hints: Mapping[str, str] = field(
         default_factory=lambda: {
             features.ErrorCode.OUT_OF_MEMORY: (
@@ -131,6 +138,25 @@ class _Features:
         return final, {}
 
 
+@dataclass(frozen=True)
+class _Fanout:
+    name: str = fanout.SYSTEM
+    has_status: bool = False
+    hints: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, data: bytes) -> RunStatus:
+        raise ValueError("a fan-out has no status object")
+
+    def doing(self, status: RunStatus) -> str:
+        return ""
+
+    def exit_code(self, code: str) -> ExitCode:
+        return ExitCode.BAD_REQUEST if code == "BadRequest" else ExitCode.RETRY
+
+    def ended(self, index: RunIndex, status: RunStatus | None, end: End) -> tuple[RunStatus, Mapping[str, bytes]]:
+        raise ValueError(f"run {index.run_id} of a fan-out has no status object")
+
+
 def pair_of(index: RunIndex) -> str:
     """Currency pair of a run of the feature pipeline: its records lie in a folder named by it."""
     parts = index.output_uri.rstrip("/").rsplit("/", 2)
@@ -139,7 +165,8 @@ def pair_of(index: RunIndex) -> str:
 
 HEAVY: System = _Heavy()
 FEATURES: System = _Features()
-SYSTEMS: Mapping[str, System] = {system.name: system for system in (HEAVY, FEATURES)}
+FANOUT: System = _Fanout()
+SYSTEMS: Mapping[str, System] = {system.name: system for system in (HEAVY, FEATURES, FANOUT)}
 
 
 def system_of(index: RunIndex) -> System:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from ops.clients import Clients
 from ops.errors import BadRequest
+from ops.fanout_jobs import FanoutWorkflow
 from ops.jobs import CloudRunJob
-from ops.outputs import Outputs
+from ops.outputs import Outputs, Stage
 from ops.platforms import Platform
 from ops.router import Place
 from ops.store import Advance, BucketStore, Store
@@ -67,6 +68,22 @@ def features(outputs: Outputs, *, delayed: bool = False) -> Target:
         cpu=system.cpu,
         memory_gib=system.memory_gib,
         outputs=BucketStore(clients, system.output_bucket),
+        identity=clients.identity,
+    )
+
+
+def fanout(outputs: Outputs) -> Target:
+    """Return the fan-out's workflow of a deployed stack; the shape is that of its tasks. Raises BadRequest: it has none."""
+    system = outputs.require_fanout()
+    clients = Clients(project=outputs.project, endpoints=outputs.endpoints)
+    stage = system.stages.get("b") or Stage(memory_mib=8_192)
+    return Target(
+        place=Place.JOB,
+        store=BucketStore(clients, outputs.bucket),
+        platform=FanoutWorkflow(clients, system.workflow_id),
+        cpu=stage.cpu_milli / 1_000,
+        memory_gib=stage.memory_mib / 1_024,
+        outputs=BucketStore(clients, system.bucket),
         identity=clients.identity,
     )
 

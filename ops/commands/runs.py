@@ -265,14 +265,17 @@ def fetch(
     stack: StackOption = DEFAULT_STACK,
 ) -> None:
     """Download what a run left behind and show how it ended."""
-    from ops.commands import features, heavy
-    from ops.systems import FEATURES
+    from ops.commands import fanout, features, heavy
+    from ops.systems import FANOUT, FEATURES
 
     app = app_of(context)
     places, run = _find(app, stack, run_id)
     target = places.target_of(run)
     if run.index.system == FEATURES.name:
         features.fetch(app, run, target, out, as_json=as_json)
+        return
+    if run.index.system == FANOUT.name:
+        fanout.fetch(app, run, places, out, as_json=as_json)
         return
     heavy.show(app, heavy.fetch(app, run, target, out, quiet=as_json), target, None, as_json=as_json)
 
@@ -292,10 +295,13 @@ def cost(
     """
     from ops import costs, prices
     from ops.places import Places
+    from ops.systems import FANOUT
 
     app, table = app_of(context), prices.load(price_file)
     if run_id:
         places, run = _find(app, stack, run_id)
+        if run.index.system == FANOUT.name:
+            raise BadRequest("what a fan-out cost is in its result", f"longhaul fetch {run_id}")
         cost_of_run = costs.of_run(run, places.target_of(run), table, cpu, memory_gib)
         _print_cost(app, cost_of_run.document(), cost_of_run.lines(table), as_json=as_json)
         return
