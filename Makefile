@@ -52,6 +52,10 @@ demo: setup ## local cloud, `pulumi up` of the local stack, one run on 336,776 r
 demo-features: setup ## local BigQuery of exchange rates, training files of three currency pairs (1-5 min, then 1 min)
 	@$(LOCAL) $(PYTHON) -m tools.demo_features
 
+.PHONY: demo-fanout
+demo-fanout: setup ## 200 simulations as Batch tasks, 10 of which lose their machine, and a chart of all (3-8 min)
+	@$(LOCAL) $(PYTHON) -m tools.demo_fanout
+
 .PHONY: images
 images: setup ## build the heavy runner's image for the sandbox, without a stack
 	@$(LOCAL) $(PYTHON) -m tools.images

@@ -66,7 +66,14 @@ def grant_accounts(
     _grant_data(name, args, task, parent)
     _grant_data(f"{name}-workflow", args, workflow, parent)
     grant_bucket(
-        f"{name}-workflow-index", args["index_bucket"], workflow, reads=(), writes=INDEX_PREFIXES, parent=parent
+        f"{name}-workflow-index",
+        args["index_bucket"],
+        workflow,
+        reads=(),
+        writes=INDEX_PREFIXES,
+        parent=parent,
+        # the data's grant lists its bucket already
+        lists=args["index_bucket"] != args["bucket"],
     )
     return granted
 

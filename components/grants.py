@@ -14,17 +14,20 @@ def grant_bucket(
     reads: Sequence[str],
     writes: Sequence[str],
     parent: pulumi.Resource,
+    lists: bool = True,
 ) -> None:
     """Let `member` list `bucket`, read objects under `reads`, and read and replace objects under `writes`.
 
     A condition on a prefix never grants the list, and without the list an object that is not there reads as 403
     instead of 404; so the list is granted for the whole bucket: https://cloud.google.com/storage/docs/access-control/iam-roles
-    (2026-08).
+    (2026-08). `lists` false: another grant of the same member has it, and two resources for one grant would take it
+    from each other.
     """
     child = pulumi.ResourceOptions(parent=parent)
-    storage.BucketIAMMember(
-        f"{name}-bucket-list", bucket=bucket, role="roles/storage.legacyBucketReader", member=member, opts=child
-    )
+    if lists:
+        storage.BucketIAMMember(
+            f"{name}-bucket-list", bucket=bucket, role="roles/storage.legacyBucketReader", member=member, opts=child
+        )
     for label, role, prefixes in (
         ("read", "roles/storage.objectViewer", reads),
         ("write", "roles/storage.objectUser", writes),

@@ -175,7 +175,7 @@ def test_the_export_is_what_the_command_reads() -> None:
     )
     assert fanout["workflow_id"] == "projects/longhaul-local/locations/europe-west1/workflows/batch-fanout-workflow"
     assert fanout["stages"]["a"] == {"memory_mib": 4_096}
-    assert fanout["stages"]["b"] == {"cpu_milli": 1_000, "memory_mib": 1_024}
+    assert fanout["stages"]["b"] == {"cpu_milli": 1_000, "memory_mib": 1_024, "max_retries": 0}
     assert set(fanout["job_templates"]) == {"a", "b", "c"}
 
 
@@ -183,6 +183,17 @@ def test_the_fanout_uses_a_bucket_that_is_there() -> None:
     prod = deployed("prod")
     assert prod.exports["longhaul"]["systems"]["fanout"]["bucket"] == "acme-simulations"
     assert not [name for name, found in prod.resources.items() if found.get("name") == "acme-simulations"]
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_no_two_resources_are_the_same_grant(name: str) -> None:
+    """Grants add to each other: whoever removes one of two that are the same takes both."""
+    grants = [
+        tuple(sorted((key, str(value)) for key, value in found.items()))
+        for found in declared(name).values()
+        if "member" in found
+    ]
+    assert len(set(grants)) == len(grants)
 
 
 def test_only_the_local_stack_makes_its_datasets() -> None:
