@@ -32,6 +32,8 @@ class StageView:
     uid: str
     state: str
     tasks: int
+    parallelism: int
+    """Tasks that may run at the same time."""
     done: int
     failed: int
     seconds: float
@@ -150,12 +152,15 @@ def stage_view(stage: str, job: Mapping[str, Any]) -> StageView:
     status = job.get("status", {})
     groups: list[Mapping[str, Any]] = list(status.get("taskGroups", {}).values())
     counts: Mapping[str, Any] = groups[0].get("counts", {}) if groups else {}
+    group = job["taskGroups"][0]
+    tasks = int(group.get("taskCount", 1))
     return StageView(
         stage=stage,
         job=str(job["name"]),
         uid=str(job.get("uid", "")),
         state=str(status.get("state", "STATE_UNSPECIFIED")),
-        tasks=int(job["taskGroups"][0].get("taskCount", 1)),
+        tasks=tasks,
+        parallelism=min(int(group.get("parallelism", tasks)), tasks),
         done=int(counts.get("SUCCEEDED", 0)),
         failed=int(counts.get("FAILED", 0)),
         seconds=_seconds(str(status.get("runDuration", "0s"))),

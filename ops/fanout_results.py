@@ -116,7 +116,7 @@ def _usd(stage: StageView, system: Fanout, prices: Prices) -> float:
         cpu=shape.cpu_milli / 1_000,
         memory_gib=shape.memory_mib / 1_024,
         seconds=stage.seconds,
-        tasks=min(stage.tasks, system.max_parallelism),
+        tasks=stage.parallelism,
     )
 
 

@@ -162,11 +162,11 @@ def test_jobs_follow_from_the_execution_and_count_their_tasks() -> None:
     job = {
         "name": "j",
         "uid": "u",
-        "taskGroups": [{"taskCount": "200"}],
+        "taskGroups": [{"taskCount": "200", "parallelism": "8"}],
         "status": {"state": "RUNNING", "taskGroups": counts, "runDuration": "12.5s"},
     }
     found = stage_view("b", job)
-    assert (found.tasks, found.done, found.failed, found.seconds) == (200, 45, 2, 12.5)
+    assert (found.tasks, found.parallelism, found.done, found.failed, found.seconds) == (200, 8, 45, 2, 12.5)
     assert str(found) == "stage b RUNNING: 45/200 tasks, 2 failed"
 
 
