@@ -1,5 +1,6 @@
 """Executions of Cloud Run jobs in real containers, by Google's own clients."""
 
+import base64
 import json
 import os
 from pathlib import Path
@@ -267,14 +268,28 @@ def test_task_has_the_identity_of_its_service_account(run: Run, cloud: LocalClou
     assert answers[f"{base}/identity?audience=https://x"].count(".") == 2
 
 
-def test_secret_is_a_clear_error_while_there_is_no_secret_manager(run: Run) -> None:
-    name = run.job("env")
+def test_secret_reaches_the_task_whose_account_may_read_it_and_no_other(run: Run, cloud: LocalCloud) -> None:
+    secrets = f"{cloud.url('secretmanager')}/v1/projects/{PROJECT}/secrets"
+    assert httpx.post(f"{secrets}?secretId=for-run", json={"replication": {"automatic": {}}}).status_code == 200
+    payload = {"payload": {"data": base64.b64encode(b"open sesame").decode()}}
+    assert httpx.post(f"{secrets}/for-run:addVersion", json=payload).status_code == 200
+    email = f"reader@{PROJECT}.iam.gserviceaccount.com"
+    accounts = f"{cloud.url('iam')}/v1/projects/{PROJECT}/serviceAccounts"
+    httpx.post(accounts, json={"accountId": "reader", "serviceAccount": {"displayName": "r"}})
+    name = run.job("env", serviceAccount=email)
     job = run.http.get(f"/jobs/{name.rpartition('/')[2]}").json()
-    reference = {"secretKeyRef": {"secret": "s", "version": "latest"}}
+    reference = {"secretKeyRef": {"secret": "for-run", "version": "latest"}}
     job["template"]["template"]["containers"][0]["env"] = [{"name": "S", "valueSource": reference}]
     run.http.patch(f"/jobs/{name.rpartition('/')[2]}", json={"template": job["template"]})
-    message = completed(run.end(run.jobs.run_job(name=name)).conditions).message
-    assert "variable S refers to secret s" in message
+
+    refused = completed(run.end(run.jobs.run_job(name=name)).conditions).message
+    assert "Permission 'secretmanager.versions.access' denied" in refused
+
+    binding = {"role": "roles/secretmanager.secretAccessor", "members": [f"serviceAccount:{email}"]}
+    granted = httpx.post(f"{secrets}/for-run:setIamPolicy", json={"policy": {"bindings": [binding]}})
+    assert granted.status_code == 200
+    execution = run.end(run.jobs.run_job(name=name))
+    assert run.logs(execution)[0]["jsonPayload"]["env"]["S"] == "open sesame"
 
 
 def test_output_of_200_mb_is_cut_by_name_and_its_end_kept(run: Run) -> None:
