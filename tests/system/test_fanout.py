@@ -12,7 +12,7 @@ from workloads.batch_fanout.contract import JOB_STAGES, batch_job_id
 
 STACK = "fanout"
 SMALL = {"cpu_milli": 1_000, "memory_mib": 1_024, "max_retries": 0}
-FANOUT = {"max_parallelism": 4, "poll_s": 1, "stage_a": SMALL, "stage_b": SMALL, "stage_c": SMALL}
+FANOUT = {"max_parallelism": 4, "poll_s": 1, "spot": True, "stage_a": SMALL, "stage_b": SMALL, "stage_c": SMALL}
 
 
 def write_stack(lab: Lab, **changes: Any) -> None:
@@ -73,6 +73,19 @@ def test_a_run_is_gathered_into_a_chart_and_a_missing_result_is_made_again(lab: 
     assert (again["state"], again["missing"]) == ("SUCCEEDED", 0)
     assert [(stage["stage"], stage["tasks"]) for stage in again["stages"]] == [("b", 1), ("c", 1)]
     assert Path(again["table"]).read_bytes() == table
+
+
+def test_tasks_that_lose_their_machine_run_again_on_standard_ones_and_nothing_is_missing(lab: Lab) -> None:
+    whole = run(lab, "--count", "4", "--seed", "2", "--run-id", "whole")
+    lab.cloud.control("PUT", "/faults", {"preemption_rate": 1, "max_preemptions": 2, "preemption_after_s": 0.1})
+    try:
+        result = run(lab, "--count", "4", "--seed", "2", "--run-id", "lossy")
+    finally:
+        lab.cloud.control("PUT", "/faults", {"preemption_rate": 0, "max_preemptions": 0})
+    stages = {stage["stage"]: stage for stage in result["stages"]}
+    assert (stages["b"]["failed"], stages["b-standard"]["tasks"], stages["b-standard"]["done"]) == (2, 2, 2)
+    assert (result["state"], result["missing"]) == ("SUCCEEDED", 0)
+    assert Path(result["table"]).read_bytes() == Path(whole["table"]).read_bytes()
 
 
 def test_a_run_id_that_is_taken_and_a_request_out_of_range_are_refused(lab: Lab) -> None:
