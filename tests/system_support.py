@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -144,6 +145,17 @@ def remove_images(lab: Lab) -> None:
     for line in listed.splitlines():
         repository, tag, digest = line.split()
         lab.docker("image", "rm", f"{repository}@{digest}" if tag == "<none>" else f"{repository}:{tag}")
+
+
+@contextmanager
+def a_cloud(folder: Path) -> Iterator[Lab]:
+    """A local cloud that runs, and leaves nothing behind."""
+    lab = make_lab(folder)
+    lab.cloud.up()
+    yield lab
+    lab.cloud.down()
+    assert not lab.containers()
+    remove_images(lab)
 
 
 def make_lab(folder: Path) -> Lab:

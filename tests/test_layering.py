@@ -1,6 +1,7 @@
 """Who may import whom, and who may read configuration and environment: read from the source."""
 
 import ast
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROGRAM = ("__main__", "stack", "wiring", "settings", "components")
 OURS = {*PROGRAM, "workloads", "ops", "localcloud"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_rests_of_the_engine() -> None:
+    """End what a failed `up` of an earlier test left half done: were it collected while ast parses, ast would fail."""
+    gc.collect()
 
 
 def sources(*parts: str) -> list[Path]:

@@ -1,5 +1,6 @@
 """Values on the wire, the start of a plugin, its configuration, batches, and how builds are stopped."""
 
+import os
 import re
 import socket
 import subprocess
@@ -8,16 +9,16 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import psutil
 import pytest
-from google.protobuf import empty_pb2, struct_pb2
+from google.protobuf import empty_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from plugins.gcp_driver import plugin
-from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
+from pulumi.runtime.proto import provider_pb2_grpc
 
 from localcloud.plugins.contract import PluginError
 from localcloud.plugins.docker.builder import Build, Builder
@@ -261,20 +262,27 @@ def test_cancel_kills_a_running_build(tmp_path: Path, monkeypatch: pytest.Monkey
         builder.push("i", None)
 
 
+DEFECT = """
+from google.protobuf import struct_pb2
+from plugins.gcp_driver import plugin
+from pulumi.runtime.proto import provider_pb2
+
+from localcloud.plugins.server import EngineLog, Servicer
+
+class Context:
+    def abort(self, code, text):
+        raise SystemExit(f"{code.name}: {text}")
+
+broken = struct_pb2.Struct()
+broken.update({"template": {"template": 7}})
+urn = "urn:pulumi:s::p::gcp:cloudrunv2/job:Job::j"
+Servicer(plugin(), EngineLog()).Diff(provider_pb2.DiffRequest(id="i", urn=urn, olds=broken, news=broken), Context())
+"""
+
+
 def test_servicer_turns_a_defect_into_one_line() -> None:
-    from localcloud.plugins.server import EngineLog, Servicer
-
-    class Aborted(Exception):
-        pass
-
-    class Context:
-        def abort(self, code: grpc.StatusCode, text: str) -> None:
-            raise Aborted(f"{code.name}: {text}")
-
-    servicer = Servicer(plugin(), EngineLog())
-    urn = "urn:pulumi:s::p::gcp:cloudrunv2/job:Job::j"
-    broken = struct_pb2.Struct()
-    broken.update({"template": {"template": 7}})
-    request = provider_pb2.DiffRequest(id="i", urn=urn, olds=broken, news=broken)
-    with pytest.raises(Aborted, match=r"INTERNAL: the gcp stand-in failed: \w+Error"):
-        servicer.Diff(request, cast(grpc.ServicerContext, Context()))
+    # In a process of its own: Pulumi's protocol and Google's clients both register google.rpc.Status.
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    command = [sys.executable, "-c", DEFECT]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert re.search(r"^INTERNAL: the gcp stand-in failed: \w+Error", done.stderr, re.MULTILINE), done.stderr

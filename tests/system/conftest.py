@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from system_support import ROOT, Lab, make_lab, remove_images
+from system_support import ROOT, Lab, a_cloud
 
 MARKS = (pytest.mark.system, pytest.mark.container, pytest.mark.timeout(900))
 """The first test waits for the stack, and that perhaps for the build of an image."""
@@ -22,12 +22,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A local cloud without a stack."""
-    lab = make_lab(tmp_path_factory.mktemp("system"))
-    lab.cloud.up()
-    yield lab
-    lab.cloud.down()
-    assert not lab.containers()
-    remove_images(lab)
+    with a_cloud(tmp_path_factory.mktemp("system")) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def own_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A local cloud of one module alone, whose stack has the operator of `local`.
+
+    The operator's grant on the project is one, however many stacks make it: the first that is destroyed takes it away.
+    """
+    with a_cloud(tmp_path_factory.mktemp("own")) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="session")

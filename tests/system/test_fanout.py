@@ -24,13 +24,13 @@ def write_stack(lab: Lab, **changes: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def lab(cloud: Lab) -> Iterator[Lab]:
-    """The local cloud with a stack `fanout`."""
-    write_stack(cloud)
-    done = cloud.longhaul("up", "--stack", STACK, "--yes", timeout_s=800)
+def lab(own_cloud: Lab) -> Iterator[Lab]:
+    """A local cloud with a stack `fanout`."""
+    write_stack(own_cloud)
+    done = own_cloud.longhaul("up", "--stack", STACK, "--yes", timeout_s=800)
     assert done.returncode == 0, done.stdout + done.stderr
-    yield cloud
-    cloud.stack(STACK).destroy(remove=True)
+    yield own_cloud
+    own_cloud.stack(STACK).destroy(remove=True)
 
 
 def test_a_second_up_and_a_preview_after_refresh_change_nothing(lab: Lab) -> None:

@@ -62,13 +62,13 @@ def seed(lab: Lab) -> None:
 
 
 @pytest.fixture(scope="module")
-def lab(cloud: Lab) -> Iterator[Lab]:
-    """The local cloud with a stack `features`, and tables of two pairs."""
-    write_stack(cloud)
-    up(cloud)
-    seed(cloud)
-    yield cloud
-    cloud.stack(STACK).destroy(remove=True)
+def lab(own_cloud: Lab) -> Iterator[Lab]:
+    """A local cloud with a stack `features`, and tables of two pairs."""
+    write_stack(own_cloud)
+    up(own_cloud)
+    seed(own_cloud)
+    yield own_cloud
+    own_cloud.stack(STACK).destroy(remove=True)
 
 
 def run(lab: Lab, pairs: str, batch: str, *more: str, code: int = 0) -> Any:
