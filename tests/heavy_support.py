@@ -109,17 +109,17 @@ def find_engine() -> Engine:
     raise RuntimeError(f"a Docker engine is needed (`make setup`, then `. .local/env.sh`): {said}")
 
 
-def build_image(engine: Engine) -> str:
-    """Build the heavy runner's image, on the local base image if there is one; gives its tag."""
+def build_image(engine: Engine, workload: str = "heavy_runner", tag: str = TAG) -> str:
+    """Build a workload's image, on the local base image if there is one; gives its tag."""
     known = engine("image", "inspect", BASE_IMAGE, check=False).returncode == 0
     base = ["--build-arg", f"BASE_IMAGE={BASE_IMAGE}"] if known else []
     context = ROOT / "workloads"
-    dockerfile = str(context / "heavy_runner.Dockerfile")
+    dockerfile = str(context / f"{workload}.Dockerfile")
     said = ""
     for program in dict.fromkeys([engine.program, "/usr/bin/docker"]):
-        build = ["build", "--network", "host", *base, "-f", dockerfile, "-t", TAG, str(context)]
+        build = ["build", "--network", "host", *base, "-f", dockerfile, "-t", tag, str(context)]
         done = Engine(program)(*build, timeout=BUILD_S, check=False)
         if done.returncode == 0:
-            return TAG
+            return tag
         said = done.stderr[-2_000:]
-    raise RuntimeError(f"the image of the heavy runner cannot be built: {said}")
+    raise RuntimeError(f"the image of {workload} cannot be built: {said}")

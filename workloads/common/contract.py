@@ -6,10 +6,10 @@ Imported by the stack, the longhaul command and the containers, so it needs the 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -150,6 +150,21 @@ def job_cost_usd(cpu: float, memory_gib: float, seconds: float) -> float:
     return round(max(seconds, MINIMUM_BILLED_S) * (cpu * VCPU_SECOND_USD + memory_gib * GIB_SECOND_USD), 6)
 
 
+class Document:
+    """A frozen dataclass that is kept as a JSON object."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def to_json(self) -> bytes:
+        """As indented JSON."""
+        return to_json(self)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read it again; fields of a newer version are dropped. Raises ValueError naming what is missing."""
+        return from_json(cls, data)
+
+
 def check_run_id(run_id: str) -> str:
     """Give `run_id` back, or raise ValueError saying what a run id looks like."""
     if not RUN_ID_PATTERN.fullmatch(run_id):
@@ -173,7 +188,7 @@ def index_object(system: str, run_id: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunIndex:
+class RunIndex(Document):
     """The small object every start writes first (`if_generation_match=0`), and every command finds a run by."""
 
     system: str
@@ -192,16 +207,9 @@ class RunIndex:
     """Names the platform knows the run by, such as `{"job": …, "execution": "projects/…"}`."""
     contract_version: str = CONTRACT_VERSION
 
-    def to_json(self) -> bytes:
-        return to_json(self)
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Self:
-        return from_json(cls, data)
-
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecord:
+class RunRecord(Document):
     """`run_metadata.json`: what ran, for whom, with what, and how it ended. Written once, at the end."""
 
     system: str
@@ -226,13 +234,6 @@ class RunRecord:
     contract_version: str = CONTRACT_VERSION
     details: Mapping[str, Any] = field(default_factory=dict)
     """What only this system records."""
-
-    def to_json(self) -> bytes:
-        return to_json(self)
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Self:
-        return from_json(cls, data)
 
 
 def to_json(document: "DataclassInstance") -> bytes:

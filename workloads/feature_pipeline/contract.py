@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
-from workloads.common.contract import ExitCode, from_json, to_json
+from workloads.common.contract import Document, ExitCode
 
 SYSTEM = "features"
 """Name of this system in the run index."""
@@ -121,7 +121,7 @@ def checkpoint_object(pair: str, snapshot: str, table: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
+class Status(Document):
     """`status.json` of one pair: renewed every heartbeat while RUNNING, final as SUCCEEDED or FAILED."""
 
     state: str
@@ -148,13 +148,6 @@ class Status:
     checks: Mapping[str, bool] = field(default_factory=dict)
     """The validation's checklist once it has run."""
     execution: str = ""
-
-    def to_json(self) -> bytes:
-        return to_json(self)
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Self:
-        return from_json(cls, data)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from workloads.common.contract import from_json, to_json
+from workloads.common.contract import Document, from_json
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class Entry(Document):
     """One checkpoint."""
 
     table: str
@@ -27,9 +27,6 @@ class Entry:
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Time for read, encode and upload."""
 
-    def to_json(self) -> bytes:
-        return to_json(self)
-
     @classmethod
     def from_json(cls, data: bytes) -> Self:
         """Raises ValueError if `data` is no entry."""
@@ -38,7 +35,7 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
+class Manifest(Document):
     """All checkpoints of one training file."""
 
     pair: str
@@ -50,6 +47,3 @@ class Manifest:
     """Tables that were allowed to be missing, and are."""
     empty: tuple[str, ...] = ()
     """Tables that were allowed to be empty or to vanish, and are."""
-
-    def to_json(self) -> bytes:
-        return to_json(self)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from workloads.common.contract import from_json, to_json
+from workloads.common.contract import Document, from_json
 from workloads.feature_pipeline.contract import FeatureEnv
 
 
@@ -27,7 +27,7 @@ class Uploaded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
+class Snapshot(Document):
     """What one run reads: all tables at one moment. Kept in the staging bucket, so that a resumed run reads the same."""
 
     snapshot_id: str
@@ -49,9 +49,6 @@ class Snapshot:
     output_generation: int = 0
     """Generation of the training file when the run began, 0 if there was none: only this one may be replaced."""
     uploaded: Uploaded | None = None
-
-    def to_json(self) -> bytes:
-        return to_json(self)
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:

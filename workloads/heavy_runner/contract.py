@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
-from workloads.common.contract import ExitCode, RunState, check_run_id, from_json, to_json
+from workloads.common.contract import Document, ExitCode, RunState, check_run_id
 
 SYSTEM = "heavy"
 """Name of this system in the run index."""
@@ -186,7 +186,7 @@ def request_document(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
+class Status(Document):
     """`status.json`: renewed every heartbeat while RUNNING, written a last time as SUCCEEDED or FAILED."""
 
     state: str
@@ -215,16 +215,9 @@ class Status:
     """The container's memory limit, MiB; 0 if there is none."""
     protocol_version: str = PROTOCOL_VERSION
 
-    def to_json(self) -> bytes:
-        return to_json(self)
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Self:
-        return from_json(cls, data)
-
 
 @dataclass(frozen=True, kw_only=True)
-class ErrorReport:
+class ErrorReport(Document):
     """`error.json`: present exactly when the run FAILED."""
 
     code: str
@@ -241,13 +234,6 @@ class ErrorReport:
     """Last lines of the script's output, oldest first."""
     details: Mapping[str, Any] = field(default_factory=dict)
     protocol_version: str = PROTOCOL_VERSION
-
-    def to_json(self) -> bytes:
-        return to_json(self)
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Self:
-        return from_json(cls, data)
 
 
 def end_by_platform(status: Status, code: ErrorCode, message: str, hint: str, at: str) -> tuple[Status, ErrorReport]:

@@ -9,11 +9,10 @@ import httpx
 import pytest
 from fanout_support import PLACE, records, stage_env
 from gcs_support import BUCKET, Answer, Script, object_server, scripted_server, store
-from heavy_support import BASE_IMAGE, Engine, find_engine
+from heavy_support import Engine, build_image, find_engine
 
 from workloads.batch_fanout.contract import DEFAULT_MODEL
 
-ROOT = Path(__file__).resolve().parents[3]
 TAG = "longhaul-test/batch-fanout"
 SEALED = ["--rm", "--network", "host", "--read-only", "--tmpfs", "/tmp"]
 
@@ -30,15 +29,10 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="module")
 def image(engine: Engine) -> str:
-    known = engine("image", "inspect", BASE_IMAGE, check=False).returncode == 0
-    base = ["--build-arg", f"BASE_IMAGE={BASE_IMAGE}"] if known else []
-    dockerfile = str(ROOT / "workloads" / "batch_fanout.Dockerfile")
-    build = ["build", "--network", "host", *base, "-f", dockerfile, "-t", TAG, str(ROOT / "workloads")]
-    for program in dict.fromkeys([engine.program, "/usr/bin/docker"]):
-        done = Engine(program)(*build, timeout=900, check=False)
-        if done.returncode == 0:
-            return TAG
-    pytest.fail(f"the image cannot be built: {done.stderr[-2_000:]}", pytrace=False)
+    try:
+        return build_image(engine, "batch_fanout", TAG)
+    except RuntimeError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture
