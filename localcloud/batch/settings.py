@@ -2,9 +2,8 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
-from localcloud.settings import Settings
+from localcloud.settings import Settings, WrongSettings, build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class BatchSettings:
             ("queue_delay_s", 0, 600),
         ):
             if not low <= (value := getattr(self, name)) <= high:
-                raise ValueError(f"extra.batch: {name} must be {low:g} to {high:g}, got {value:g}")
+                raise WrongSettings(f"extra.batch: {name} must be {low:g} to {high:g}, got {value:g}")
 
     @property
     def slots(self) -> int:
@@ -33,6 +32,5 @@ class BatchSettings:
 
 
 def from_settings(settings: Settings) -> BatchSettings:
-    """Raises TypeError for an unknown key, ValueError for a value out of range."""
-    given: dict[str, Any] = settings.extra.get("batch", {})
-    return BatchSettings(**given)
+    """Raises WrongSettings for an unknown key or a value out of range."""
+    return build(BatchSettings, "extra.batch", settings.extra.get("batch", {}))

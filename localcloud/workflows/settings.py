@@ -1,9 +1,8 @@
 """Settings of Workflows in the local cloud."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from localcloud.settings import Settings
+from localcloud.settings import Settings, WrongSettings, build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,14 +17,13 @@ class WorkflowSettings:
 
     def __post_init__(self) -> None:
         if not 0.05 <= self.poll_ceiling_s <= 60:
-            raise ValueError(f"extra.workflows: poll_ceiling_s must be 0.05 to 60, got {self.poll_ceiling_s:g}")
+            raise WrongSettings(f"extra.workflows: poll_ceiling_s must be 0.05 to 60, got {self.poll_ceiling_s:g}")
         if self.failed_batch_job not in ("raise", "return"):
-            raise ValueError(
+            raise WrongSettings(
                 f"extra.workflows: failed_batch_job must be raise or return, got {self.failed_batch_job!r}"
             )
 
 
 def from_settings(settings: Settings) -> WorkflowSettings:
-    """Raises TypeError for an unknown key, ValueError for a value out of range."""
-    given: dict[str, Any] = settings.extra.get("workflows", {})
-    return WorkflowSettings(**given)
+    """Raises WrongSettings for an unknown key or a value out of range."""
+    return build(WorkflowSettings, "extra.workflows", settings.extra.get("workflows", {}))

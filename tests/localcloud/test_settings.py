@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from localcloud.batch.settings import from_settings as batch_settings
 from localcloud.run.settings import from_settings
-from localcloud.settings import ProjectSettings, from_dict
+from localcloud.settings import ProjectSettings, Settings, WrongSettings, from_dict
+from localcloud.workflows.settings import from_settings as workflow_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +40,25 @@ ROOT = Path(__file__).parents[2]
 def test_what_is_wrong_is_named_with_what_is_allowed(tmp_path: Path, values: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         from_settings(from_dict(tmp_path, values))
+
+
+@pytest.mark.parametrize(
+    ("read", "part", "said"),
+    [
+        (
+            batch_settings,
+            {"batch": {"queue": 1}},
+            r"settings: extra.batch must have keys of .*queue_delay_s.*, got queue",
+        ),
+        (batch_settings, {"batch": {"queue_delay_s": 601}}, r"extra.batch: queue_delay_s must be 0 to 600, got 601"),
+        (workflow_settings, {"workflows": {"poll": 1}}, r"settings: extra.workflows must have keys of .*, got poll"),
+    ],
+)
+def test_what_is_wrong_for_one_service_is_named_likewise(
+    tmp_path: Path, read: Callable[[Settings], object], part: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(WrongSettings, match=said):
+        read(from_dict(tmp_path, {"extra": part}))
 
 
 def test_a_project_may_be_a_name_or_say_more(tmp_path: Path) -> None:
