@@ -13,6 +13,7 @@ from conftest import configuration, configure, run, start
 import settings
 import stack
 import wiring
+from settings.heavy_runner import SET_BY_STACK
 from workloads.heavy_runner.contract import HeavyRunnerEnv
 
 GOOD: dict[str, Any] = {
@@ -238,7 +239,7 @@ def test_what_the_platform_forbids_is_refused_before_the_first_resource(changes:
 
 
 def test_the_stack_sets_fields_that_the_contract_has() -> None:
-    assert {item.name for item in fields(HeavyRunnerEnv)} > settings.SET_BY_STACK
+    assert {item.name for item in fields(HeavyRunnerEnv)} > SET_BY_STACK
 
 
 SERVICE_OF_KEY = {
